@@ -1,0 +1,1 @@
+"""Raw dataset folders to manifests: dataset -> detect -> align -> folds -> pairs -> whiten."""

@@ -1,0 +1,5 @@
+"""Every dataset adapter, by name. To add one: write its file, import it here."""
+
+from fertools.datasets import ckplus, folder
+
+DATASETS = {module.DATASET.name: module.DATASET for module in (ckplus, folder)}

@@ -1,0 +1,117 @@
+"""CK+ (Extended Cohn-Kanade): 593 posed sequences of 123 people, 327 of them labelled.
+
+Sequences run from neutral to the peak; a label belongs to a sequence's last frame. Most images are 640 x 490 grey, some
+640 x 480 or 720 x 480 colour. Lucey et al. 2010, doi:10.1109/CVPRW.2010.5543262; Kanade et al. 2000,
+doi:10.1109/AFGR.2000.840611.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from fertools.dataset import Dataset, Quarantined, Sample, files_below, find_folder, refuse_folder
+
+NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.png", re.IGNORECASE)
+LABELS = {
+    "1": "anger",
+    "2": "contempt",
+    "3": "disgust",
+    "4": "fear",
+    "5": "happiness",
+    "6": "sadness",
+    "7": "surprise",
+}
+
+
+def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
+    """Yield every frame below root in path order, labelled with the code of its sequence; null where there is none."""
+    assert labels is None, "CK+ has its own labels"
+    if not root.is_dir() or not (images := find_folder(root, "cohn-kanade-images")):
+        raise refuse_folder(root, DATASET)
+    if not (emotion := find_folder(root, "Emotion")):
+        raise refuse_folder(root, DATASET)
+    codes: dict[str, str] = {}
+    for found in _labels(root, emotion):
+        if isinstance(found, Quarantined):
+            yield found
+        else:
+            codes |= found
+    yield from _empty_folders(root, images)
+    for path in files_below(root, images):
+        if isinstance(path, Quarantined):
+            yield path
+        elif not (name := NAME.fullmatch(path.name)):
+            yield Quarantined(path, "not the name of a CK+ frame, such as S005_001_00000011.png")
+        else:
+            sequence = f"{name['subject'].upper()}/{name['session']}"
+            yield Sample(path, codes.get(sequence), name["subject"].upper(), sequence, int(name["frame"]))
+
+
+def _labels(root: Path, emotion: Path) -> Iterator[dict[str, str] | Quarantined]:
+    """Yield {sequence: code} of every label file; a sequence with two labels is quarantined, not guessed at."""
+    of_folder = defaultdict(list)
+    for path in files_below(root, emotion):
+        if isinstance(path, Quarantined):
+            yield path
+        elif not path.name.lower().endswith("_emotion.txt"):
+            yield Quarantined(path, "not the name of a label, such as S005_001_00000011_emotion.txt")
+        else:
+            of_folder[path.parent].append(path)
+    for folder, paths in of_folder.items():
+        if len(paths) > 1:
+            yield Quarantined(folder, f"{len(paths)} label files; a sequence has one")
+        else:
+            yield _label(root, paths[0])
+
+
+def _label(root: Path, path: Path) -> dict[str, str] | Quarantined:
+    """Read one label: a number such as `   3.0000000e+00`; 0 is neutral, which CK+ never uses."""
+    with (root / path).open("rb") as file:
+        text = file.read(64).decode(errors="replace").strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return Quarantined(path, f"the label {text[:20]!r} is not a number")
+    code = f"{number:g}"
+    if code not in LABELS:
+        return Quarantined(path, f"the label {text[:20]!r} is not one of 1 to 7")
+    return {f"{path.parent.parent.name.upper()}/{path.parent.name}": code}
+
+
+def _empty_folders(root: Path, images: Path) -> Iterator[Quarantined]:
+    """Yield the sequence folders without a frame."""
+    for subject in sorted((root / images).iterdir()):
+        if subject.is_symlink() or not subject.is_dir():
+            continue
+        for session in sorted(subject.iterdir()):
+            if session.is_symlink() or not session.is_dir():
+                continue
+            if not any(NAME.fullmatch(path.name) for path in session.iterdir()):
+                yield Quarantined(session.relative_to(root), "a sequence folder without images")
+
+
+DATASET = Dataset(
+    name="ckplus", title="CK+", source="http://www.jeffcohn.net/Resources/",
+    licence="signed agreement, non-commercial research; only some people may be shown in print",
+    layout="cohn-kanade-images/S005/001/S005_001_00000001.png ... and Emotion/S005/001/S005_001_00000011_emotion.txt",
+    labels=LABELS, samples=samples, drawable=True,
+    examples={  # by hand, one per label: this is the adapter's documentation and its test
+        "cohn-kanade-images/S010/004/S010_004_00000019.png": ("anger", "S010"),
+        "cohn-kanade-images/S138/008/S138_008_00000009.png": ("contempt", "S138"),
+        "cohn-kanade-images/S005/001/S005_001_00000011.png": ("disgust", "S005"),
+        "cohn-kanade-images/S011/003/S011_003_00000014.png": ("fear", "S011"),
+        "cohn-kanade-images/S010/006/S010_006_00000015.png": ("happiness", "S010"),
+        "cohn-kanade-images/S011/002/S011_002_00000022.png": ("sadness", "S011"),
+        "cohn-kanade-images/S010/002/S010_002_00000014.png": ("surprise", "S010"),
+    },
+    example_texts={
+        "Emotion/S010/004/S010_004_00000019_emotion.txt": "   1.0000000e+00\n",
+        "Emotion/S138/008/S138_008_00000009_emotion.txt": "   2.0000000e+00\n",
+        "Emotion/S005/001/S005_001_00000011_emotion.txt": "   3.0000000e+00\n",
+        "Emotion/S011/003/S011_003_00000014_emotion.txt": "   4.0000000e+00\n",
+        "Emotion/S010/006/S010_006_00000015_emotion.txt": "   5.0000000e+00\n",
+        "Emotion/S011/002/S011_002_00000022_emotion.txt": "   6.0000000e+00\n",
+        "Emotion/S010/002/S010_002_00000014_emotion.txt": "   7.0000000e+00\n",
+    },
+)  # fmt: skip

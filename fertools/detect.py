@@ -1,0 +1,127 @@
+"""Faces in images: MTCNN (Zhang et al. 2016, doi:10.1109/LSP.2016.2603342), facenet-pytorch's networks and weights."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fertools.errors import FertoolsError
+
+MIN_SCORE = 0.9  # of the last network; what is less sure is not taken for a face
+NEARLY_AS_LARGE = 0.8  # of the largest face's area: among such faces the most central is meant
+# The landmarks are stable on one scale grid only: another smallest face or factor moves them by 1 to 10 px of the crop.
+MIN_FACE, FACTOR = 20, 0.709
+WEIGHTS = ("pnet.pt", "rnet.pt", "onet.pt")
+
+
+class DetectionError(FertoolsError):
+    """The detector cannot be made."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face.
+
+    Attributes:
+        box: (4,) x0, y0, x1, y1 in source pixels; may leave the image.
+        landmarks: (5, 2) x, y in source pixels: eyes, nose tip, mouth corners; left of the image first.
+        score: the detector's confidence, 0 to 1.
+    """
+
+    box: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+
+class Detector:
+    """MTCNN on one device."""
+
+    def __init__(self, device: str) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn = MTCNN(min_face_size=MIN_FACE, factor=FACTOR, keep_all=True, device=device)
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Return the faces of an image, surest first.
+
+        Args:
+            image: (height, width, 3) RGB.
+        """
+        if min(image.shape[:2]) < MIN_FACE:
+            return []  # the pyramid would be empty
+        with _one_thread():
+            boxes, scores, landmarks = self._mtcnn.detect(image, landmarks=True)
+        if boxes is None:
+            return []
+        found = zip(boxes, landmarks, scores, strict=True)
+        faces = [
+            Face(np.asarray(box, np.float32), np.asarray(points, np.float32), float(score))
+            for box, points, score in found
+        ]
+        return sorted((face for face in faces if face.score >= MIN_SCORE), key=lambda face: -face.score)
+
+
+def choose(faces: list[Face], shape: tuple[int, ...]) -> Face:
+    """Return the face that is meant: the largest; of those nearly as large (80 % of its area) the most central.
+
+    Args:
+        faces: at least one.
+        shape: of the image: height, width, ...
+    """
+    largest = max(face.area for face in faces)
+    centre = np.array([shape[1], shape[0]]) / 2
+    rivals = [face for face in faces if face.area >= NEARLY_AS_LARGE * largest]
+    return min(rivals, key=lambda face: float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - centre))))
+
+
+def pick_device(name: str) -> str:
+    """Return the device to use: `auto` is cuda where there is one, else cpu.
+
+    Raises:
+        DetectionError: cuda is asked for and there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DetectionError("no CUDA device here; use --device cpu or --device auto")
+    return name
+
+
+def provenance() -> dict[str, Any]:
+    """Return what a manifest says of its detector: settings and the hash of the weights."""
+    spec = find_spec("facenet_pytorch")
+    if spec is None or spec.origin is None:
+        raise DetectionError("facenet-pytorch is not installed")
+    digest = hashlib.sha256()
+    for name in WEIGHTS:
+        digest.update((Path(spec.origin).parent / "data" / name).read_bytes())
+    return {
+        "name": "MTCNN (facenet-pytorch)", "weights_sha256": digest.hexdigest(),
+        "min_face": MIN_FACE, "factor": FACTOR, "min_score": MIN_SCORE,
+    }  # fmt: skip
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the same bits whatever the machine, and one process a core is the faster way anyway."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,119 @@
+"""A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fertools import folds, pairs, whiten
+from manifests import files, schema
+
+NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What the test part of one fold holds."""
+
+    fold: int
+    subjects: int
+    faces: int
+    expressions: dict[str, int]
+    anchors: int  # of its training part
+    without_partner: dict[str, int]  # training faces of classes that one person alone shows: they are no anchors
+
+
+def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int) -> list[Fold]:
+    """Deal the subjects of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
+
+    Raises:
+        FoldError: a face without subject, or fewer subjects than folds.
+        WhiteningError: a training part too small to fit.
+    """
+    faces = files.read(manifest)
+    dealt = folds.step_folds(faces["subject"].to_pylist(), num_folds)
+    faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(dealt, pa.int8()))
+    metadata = files.read_metadata(manifest) | {
+        "folds": {"num_folds": num_folds, "rule": "step over the sorted subject ids"},
+        "whitening": {"kind": whitening, "epsilon": whiten.EPSILON, "max_rank": whiten.MAX_RANK},
+    }
+    files.write_folds(manifest, dealt, metadata)
+    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, num_folds + 1)}
+    tables = {fold: _pairs(faces, rows, fold, seed) for fold, rows in training.items()}
+    about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed}
+    files.write_pairs(tables.values(), faces, files.pairs_path(manifest), about)
+    _whiten(manifest, training, whitening, seed)
+    return [_describe(faces, fold, training[fold], tables[fold]) for fold in training]
+
+
+def _pairs(faces: pa.Table, rows: NDArray[np.int64], fold: int, seed: int) -> pa.Table:
+    """Return the pairs of one fold's training part for all epochs."""
+    anchors, partners = pairs.draw(
+        _codes(faces["expression"])[rows],
+        _codes(faces["subject"])[rows],
+        NUM_EPOCHS,
+        np.random.default_rng([seed, fold]),
+    )
+    return pa.table(
+        {
+            "fold": np.full(partners.size, fold, np.int8),
+            "epoch": np.repeat(np.arange(NUM_EPOCHS, dtype=np.int16), len(anchors)),
+            "anchor": np.tile(rows[anchors].astype(np.int32), NUM_EPOCHS),
+            "partner": rows[partners].astype(np.int32).ravel(),
+        },
+        schema=schema.PAIRS,
+    )
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    codes: NDArray[np.int32] = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    return codes
+
+
+def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, seed: int) -> None:
+    """Fit and write each fold's statistics; remove those of an earlier call."""
+    for path in files.whitening_path(manifest, 1).parent.glob("fold*.parquet"):
+        path.unlink()
+    if kind != "zca":
+        return  # standardisation is per image and fits nothing
+    for fold, rows in training.items():
+        if len(rows) > whiten.MAX_FACES:
+            rows = np.random.default_rng([seed, fold]).choice(rows, whiten.MAX_FACES, replace=False)
+        zca = whiten.fit_zca(whiten.centre(files.read_images(manifest, np.sort(rows))))
+        table = pa.table(
+            {"variance": [None, *zca.variance], "vector": [zca.mean, *zca.components]}, schema=schema.WHITENING
+        )
+        about = {"fold": fold, "tail": zca.tail, "epsilon": zca.epsilon, "faces": len(rows)}
+        files.write_whitening(table, files.whitening_path(manifest, fold), about)
+
+
+def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], drawn: pa.Table) -> Fold:
+    test = faces.take(schema.parts(faces, fold)["test"])
+    anchors = pc.unique(drawn["anchor"])
+    lonely = np.setdiff1d(training, anchors.to_numpy())
+    return Fold(
+        fold=fold, subjects=len(pc.unique(test["subject"])), faces=len(test), expressions=_counts(test),
+        anchors=len(anchors), without_partner=_counts(faces.take(lonely)),
+    )  # fmt: skip
+
+
+def _counts(faces: pa.Table) -> dict[str, int]:
+    return {row["values"]: row["counts"] for row in pc.value_counts(faces["expression"]).to_pylist()}
+
+
+def describe(made: list[Fold]) -> str:
+    """Return the folds as a table to read, and what to know of them."""
+    expressions = sorted({name for fold in made for name in fold.expressions})
+    lines = ["  fold subjects faces anchors  " + " ".join(f"{name[:9]:>9}" for name in expressions)]
+    for fold in made:
+        counts = " ".join(f"{fold.expressions.get(name, 0):>9}" for name in expressions)
+        lines.append(f"  {fold.fold:>4} {fold.subjects:>8} {fold.faces:>5} {fold.anchors:>7}  {counts}")
+    for fold in made:
+        if missing := [name for name in expressions if name not in fold.expressions]:
+            lines.append(f"  fold {fold.fold} tests no {', '.join(missing)}")
+        for name, count in fold.without_partner.items():
+            lines.append(f"  fold {fold.fold}: one person alone shows {name}; {count} faces are no anchors")
+    return "\n".join(lines)

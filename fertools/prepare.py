@@ -1,0 +1,245 @@
+"""A raw folder to a manifest: the only file that knows the order of the steps and opens image files.
+
+Work is done in chunks of 50 images. Each finished chunk is a file in `manifests/.<dataset>.parts/`, named by the hash
+of all that it depends on, so that an interrupted run goes on where it stopped and ends with the same bytes.
+"""
+
+import hashlib
+import json
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fertools import align, detect, images, protocol
+from fertools.dataset import Dataset, Quarantined, Sample
+from fertools.errors import FertoolsError
+from manifests import files, schema
+
+CHUNK = 50
+Progress = Callable[[int, int], None]  # images done, images in all
+Work = dict[Path, Sequence[protocol.Selected]]  # the part to write: what goes in
+
+
+class PrepareError(FertoolsError):
+    """A preparation that cannot be done as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a preparation found. Each thing found is in one place: found = usable + outside + quarantined."""
+
+    dataset: str
+    protocol: str
+    manifest: str
+    found: int
+    usable: int
+    outside: int  # sound images that the protocol does not take
+    quarantined: list[dict[str, str]]  # path, reason
+    expressions: dict[str, int]  # of usable faces
+    subjects: int  # with a usable face
+    expected: int | None  # images that the protocol takes from a complete copy
+    drawn: bool  # a stand-in made by `fertools draw`
+    up_to_date: bool = False  # the manifest was there, made from the same files and options
+
+
+def prepare(
+    dataset: Dataset,
+    raw: Path,
+    manifests: Path,
+    *,
+    labels: Path | None = None,
+    protocol_name: str | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Summary:
+    """Detect and align what a protocol takes of a raw folder, and write the manifest.
+
+    Raises:
+        DatasetError: the raw folder is not what its adapter expects.
+        PrepareError: no image is left, or a manifest made from other files or options stands in the way.
+    """
+    chosen = protocol.find(dataset.name, protocol_name)
+    found = list(dataset.samples(raw, labels))
+    samples = [item for item in found if isinstance(item, Sample)]
+    quarantined = [item for item in found if isinstance(item, Quarantined)]
+    selected = chosen.select(samples, dataset.labels)
+    if not selected:
+        raise PrepareError(
+            f"{raw}: {len(samples)} images found, none that protocol {chosen.name} takes "
+            f"({', '.join(chosen.expressions)}); {len(quarantined)} things quarantined"
+            + "".join(f"\n  {item.path}: {item.reason}" for item in quarantined[:5])
+        )
+    taken = {item.sample.path for item in selected}
+    unsound = [bad for sample in samples if sample.path not in taken if (bad := _inspect(raw, sample.path))]
+
+    chunks = [selected[start : start + CHUNK] for start in range(0, len(selected), CHUNK)]
+    keys = [_key(dataset, chosen, raw, chunk) for chunk in chunks]
+    prepared_from = hashlib.sha256("".join(keys).encode()).hexdigest()
+    manifest = files.manifest_path(manifests, dataset.name)
+    parts = manifests / f".{dataset.name}.parts"
+    if overwrite:
+        shutil.rmtree(parts, ignore_errors=True)
+    elif manifest.exists():
+        metadata = files.read_metadata(manifest)
+        if metadata.get("prepared_from") != prepared_from:
+            raise PrepareError(
+                f"{manifest} was prepared from other files or options ({metadata['command']}); "
+                "--overwrite prepares it again and drops its folds, --manifests DIR keeps both"
+            )
+        return Summary(**(metadata["summary"] | {"manifest": str(manifest), "up_to_date": True}))
+
+    names = [f"{number:05d}-{key[:16]}.parquet" for number, key in enumerate(keys)]
+    todo: Work = {parts / name: chunk for name, chunk in zip(names, chunks, strict=True)}
+    _work(dataset.name, raw, todo, detect.pick_device(device), workers, progress)
+
+    columns = ["expression", "subject", "usable", "reason", "source"]
+    rows = pa.concat_tables(pq.read_table(path, columns=columns) for path in todo)
+    usable = rows.filter(rows["usable"])
+    refused = rows.filter(pc.invert(rows["usable"])).select(["source", "reason"]).to_pylist()
+    unusable = [Quarantined(Path(row["source"]), row["reason"]) for row in refused]
+    every_bad = sorted([*quarantined, *unsound, *unusable], key=lambda item: str(item.path))
+    summary = Summary(
+        dataset=dataset.name, protocol=chosen.name, manifest=manifest.name,
+        found=len(found), usable=len(usable), outside=len(samples) - len(selected) - len(unsound),
+        quarantined=[{"path": item.path.as_posix(), "reason": item.reason} for item in every_bad],
+        expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items())),
+        subjects=len(set(usable["subject"].to_pylist()) - {None}),
+        expected=chosen.num_images, drawn=(raw / "drawn.json").exists(),
+    )  # fmt: skip
+    metadata = {
+        "summary": asdict(summary), "prepared_from": prepared_from,
+        "command": f"fertools prepare {dataset.name} --protocol {chosen.name}",
+        "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
+        "protocol": asdict(chosen), "detector": detect.provenance(),
+        "fertools": version("fertools"), "commit": files.commit(),
+    }  # fmt: skip
+    files.write((pq.read_table(path, schema=schema.FACES) for path in todo), manifest, metadata)
+    shutil.rmtree(parts)
+    return replace(summary, manifest=str(manifest))
+
+
+def _inspect(raw: Path, path: Path) -> Quarantined | None:
+    """Look at the header of an image that the protocol does not take; its pixels are not decoded."""
+    try:
+        images.inspect(raw, path)
+    except images.ImageError as error:
+        return Quarantined(path, str(error))
+    return None
+
+
+def _key(dataset: Dataset, chosen: protocol.Protocol, raw: Path, chunk: Sequence[protocol.Selected]) -> str:
+    """Return the hash of all that a chunk depends on: options, detector, what is selected, and the files' bytes."""
+    what = [schema.VERSION, schema.CROP_SIZE, dataset.name, chosen.name, detect.provenance()]
+    for item in chunk:
+        try:
+            digest = hashlib.sha256(images.read_bytes(raw, item.sample.path)).hexdigest()
+        except images.ImageError as error:
+            digest = str(error)
+        what.append([str(item), digest])
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+# --- chunks
+
+
+def _work(dataset: str, raw: Path, todo: Work, device: str, workers: int, progress: Progress) -> None:
+    """Make every part that is not there yet, on one process or several."""
+    total = sum(map(len, todo.values()))
+    missing = [path for path in todo if not path.exists()]
+    done = total - sum(len(todo[path]) for path in missing)
+    progress(done, total)
+    for path in _finished(dataset, raw, {path: todo[path] for path in missing}, device, workers):
+        done += len(todo[path])
+        progress(done, total)
+
+
+def _finished(dataset: str, raw: Path, todo: Work, device: str, workers: int) -> Iterator[Path]:
+    if workers == 1 or len(todo) <= 1:
+        for path, chunk in todo.items():
+            yield _make_part(path, dataset, raw, chunk, device)
+        return
+    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _start_worker) as pool:
+        futures = [pool.submit(_make_part, path, dataset, raw, chunk, device) for path, chunk in todo.items()]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: chunks in work are finished
+    cv2.setNumThreads(1)
+
+
+def _make_part(path: Path, dataset: str, raw: Path, chunk: Sequence[protocol.Selected], device: str) -> Path:
+    detector = _detector(device)
+    rows = [_row(dataset, raw, item, detector) for item in chunk]
+    with files.whole_file(path, schema.FACES, {}) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema.FACES))
+    return path
+
+
+@cache
+def _detector(device: str) -> detect.Detector:
+    return detect.Detector(device)
+
+
+def _row(dataset: str, raw: Path, item: protocol.Selected, detector: detect.Detector) -> dict[str, Any]:
+    """Return one row of the manifest: an image that gives no face is a row with a reason, never a hole."""
+    sample = item.sample
+    name = f"{sample.sequence}/{sample.frame:08d}" if sample.sequence else sample.path.as_posix()
+    row: dict[str, Any] = dict.fromkeys(schema.FACES.names) | {
+        "face_id": f"{dataset}/{name}", "dataset": dataset, "source": sample.path.as_posix(),
+        "label": sample.label, "expression": item.expression, "role": item.role,
+        "subject": sample.subject and f"{dataset}/{sample.subject}",
+        "sequence": sample.sequence and f"{dataset}/{sample.sequence}",
+        "frame": sample.frame, "split": sample.split, "usable": False,
+    }  # fmt: skip
+    try:
+        data = images.read_bytes(raw, sample.path)
+        row["source_sha256"] = hashlib.sha256(data).hexdigest()
+        image = images.decode(data)
+        if not (faces := detector(image)):
+            return row | {"reason": "no face found"}
+        face = detect.choose(faces, image.shape)
+        matrix = align.crop_matrix(face.landmarks)
+    except (images.ImageError, align.AlignmentError) as error:
+        return row | {"reason": str(error)}
+    pixels = align.crop(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), matrix)
+    return row | {
+        "usable": True, "score": face.score, "box": face.box.tolist(), "landmarks": face.landmarks.ravel().tolist(),
+        "matrix": matrix.ravel().tolist(), "image": {"bytes": files.encode_image(pixels), "path": f"{name}.pgm"},
+    }  # fmt: skip
+
+
+def describe(summary: Summary) -> str:
+    """Return a summary as lines to read."""
+    share = "" if summary.expected is None else f" (a complete copy has {summary.expected})"
+    lines = [
+        f"{summary.manifest}: {'up to date, ' * summary.up_to_date}{summary.usable} faces of {summary.subjects} "
+        f"people, protocol {summary.protocol}{share}",
+        "  " + ", ".join(f"{name} {count}" for name, count in summary.expressions.items()),
+        f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
+        f"+ {len(summary.quarantined)} quarantined",
+    ]
+    lines += [f"    {item['path']}: {item['reason']}" for item in summary.quarantined]
+    if summary.drawn:
+        lines.append("  drawn faces, a stand-in: not the dataset")
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""Columns of a manifest and of what stands beside it, and the rules that every one of them keeps."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+VERSION = 1
+EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
+FACE_SIZE = 112  # px: what a network sees
+CROP_SIZE = 144  # px: what is stored. A 112 px square turned by 15 degrees fills 112 (cos 15 + sin 15) = 137.2 px
+ANGLES = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0)  # degrees; with and without a flip, the 14 variants of a face
+ROW_GROUP = 1000
+
+# A stored crop is a binary PGM: any image library opens it, and its pixels follow a header of fixed length.
+PGM_HEADER = f"P5 {CROP_SIZE} {CROP_SIZE} 255\n".encode()
+IMAGE_BYTES = len(PGM_HEADER) + CROP_SIZE * CROP_SIZE
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as Hugging Face datasets stores pictures
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, unit: str = "", nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable, {"meaning": meaning} | ({"unit": unit} if unit else {}))
+
+
+FACES = pa.schema(
+    [
+        _field("face_id", pa.string(), "name of this face, unique in the manifest", nullable=False),
+        _field("expression", pa.string(), f"canonical class: {', '.join(EXPRESSIONS)}; null: none of them"),
+        _field("subject", pa.string(), "person, prefixed with the dataset; null where none is published"),
+        _field("sequence", pa.string(), "recording that the image is a frame of, prefixed with the dataset"),
+        _field("frame", pa.int32(), "number of the image in its sequence, as published"),
+        _field("role", pa.string(), "what the protocol takes the image for: neutral, apex or image"),
+        _field("label", pa.string(), "class code as published, of the image or of its sequence"),
+        _field("split", pa.string(), "official split (train, test), where one is published"),
+        _field("dataset", pa.string(), "name of the dataset", nullable=False),
+        _field("source", pa.string(), "path of the image below the raw folder", nullable=False),
+        _field("source_sha256", pa.string(), "hash of the image file"),
+        _field("box", pa.list_(pa.float32(), 4), "face box x0, y0, x1, y1", "px of the source"),
+        _field("landmarks", pa.list_(pa.float32(), 10), "x, y of eyes, nose tip, mouth corners", "px of the source"),
+        _field("matrix", pa.list_(pa.float64(), 6), "2x3 row by row: crop xy = M @ (source x, source y, 1)", "px"),
+        _field("score", pa.float32(), "detector's confidence", "0 to 1"),
+        _field("reason", pa.string(), "why the face is not usable"),
+        _field("usable", pa.bool_(), "a face was found and aligned", nullable=False),
+        _field("fold", pa.int8(), "fold, from 1, whose test part holds this face; null before make-folds"),
+        _field("image", IMAGE, "aligned grey crop, 144 x 144 px, as a PGM file", "uint8"),
+    ]
+)
+PAIRS = pa.schema(
+    [
+        _field("fold", pa.int8(), "test fold; both faces are in its training part", nullable=False),
+        _field("epoch", pa.int16(), "epoch, from 0", nullable=False),
+        _field("anchor", pa.int32(), "row of the anchor in the manifest, from 0", nullable=False),
+        _field("partner", pa.int32(), "row of the partner: same expression, another subject", nullable=False),
+    ]
+)
+WHITENING = pa.schema(
+    [
+        _field(
+            "variance", pa.float64(), "variance along the vector; null: the vector is the mean", "squared grey level"
+        ),
+        _field("vector", pa.list_(pa.float32()), "one value a pixel, row by row", "grey level, 0 to 1", nullable=False),
+    ]
+)
+
+
+class ManifestError(ValueError):
+    """A manifest breaks the contract; the message names the rule and the row, and says what to do."""
+
+
+def check(faces: pa.Table) -> None:
+    """Raise ManifestError at the first broken rule of a table of faces."""
+    check_columns(faces, FACES)
+    _refuse(
+        faces, pc.invert(pc.is_in(faces["expression"], pa.array([*EXPRESSIONS, None]))), "has an unknown expression"
+    )
+    image_size = pc.fill_null(pc.binary_length(pc.struct_field(faces["image"], "bytes")), 0)
+    whole = pc.equal(image_size, pa.scalar(IMAGE_BYTES, image_size.type))
+    _refuse(faces, pc.and_(faces["usable"], pc.invert(whole)), f"is usable without an image of {IMAGE_BYTES} bytes")
+    _refuse(
+        faces, pc.and_(pc.invert(faces["usable"]), pc.is_null(faces["reason"])), "is not usable and gives no reason"
+    )
+    check_rows(faces)
+
+
+def check_rows(faces: pa.Table) -> None:
+    """Raise ManifestError where a face stands twice or a subject is in two folds; reads no image."""
+    counts = pc.value_counts(faces["face_id"]).flatten()
+    if twice := counts[0].filter(pc.greater(counts[1], 1)).to_pylist():
+        raise ManifestError(f"face_id {twice[0]!r} stands twice; {len(twice)} ids do")
+    known = faces.select(["subject", "fold"]).drop_null()
+    folds = known.group_by("subject").aggregate([("fold", "min"), ("fold", "max")])
+    split = folds.filter(pc.not_equal(folds["fold_min"], folds["fold_max"])).to_pylist()
+    if split:
+        raise ManifestError(
+            f"subject {split[0]['subject']!r} is in folds {split[0]['fold_min']} and {split[0]['fold_max']}; "
+            "a subject belongs to one fold"
+        )
+
+
+def check_pairs(pairs: pa.Table, faces: pa.Table) -> None:
+    """Raise ManifestError unless every pair shares an expression, joins two people and lies in one training part."""
+    check_columns(pairs, PAIRS)
+    usable, fold = np.array(faces["usable"]), faces["fold"].fill_null(0).to_numpy()
+    test_fold, anchor, partner = (pairs[name].to_numpy() for name in ("fold", "anchor", "partner"))
+    next_fold = test_fold % fold.max(initial=0) + 1
+    broken = {
+        "joins two expressions": _differ(faces["expression"], anchor, partner),
+        "joins one person": ~_differ(faces["subject"], anchor, partner),
+        "joins one sequence": ~_differ(faces["sequence"], anchor, partner),
+        "joins a face to itself": anchor == partner,
+        "uses a face that is not usable": ~(usable[anchor] & usable[partner]),
+    }
+    for face in (anchor, partner):
+        broken["leaves the training part of its fold"] = (fold[face] == test_fold) | (fold[face] == next_fold)
+        for rule, rows in broken.items():
+            if rows.any():
+                row = int(rows.argmax())
+                ids = [faces["face_id"][int(side[row])].as_py() for side in (anchor, partner)]
+                raise ManifestError(f"pair {row} of fold {test_fold[row]}, {' and '.join(ids)}, {rule}")
+
+
+def _differ(column: pa.ChunkedArray, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where two rows differ in a column; what is not known differs from everything."""
+    codes = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    different: NDArray[np.bool_] = (codes[left] != codes[right]) | (codes[left] == -1)
+    return different
+
+
+def check_columns(table: pa.Table, schema: pa.Schema) -> None:
+    """Raise ManifestError unless a table has the columns and types of a schema, in order."""
+    if not table.schema.equals(schema, check_metadata=False):
+        raise ManifestError(f"columns {table.schema.names} are not {schema.names}, or have other types")
+
+
+def _refuse(faces: pa.Table, broken: pa.ChunkedArray, rule: str) -> None:
+    rows = faces.filter(broken)
+    if len(rows):
+        raise ManifestError(f"face {rows['face_id'][0].as_py()!r} {rule}; {len(rows)} faces break this rule")
+
+
+def parts(faces: pa.Table, fold: int) -> dict[str, NDArray[np.int64]]:
+    """Return the usable rows of one fold's parts: test is the fold, validation the next one, train the rest.
+
+    Raises:
+        ManifestError: the manifest has no such fold.
+    """
+    folds = faces["fold"].fill_null(0).to_numpy()
+    num_folds = int(folds.max(initial=0))
+    if num_folds == 0:
+        raise ManifestError("the manifest has no folds; make them with: fertools make-folds")
+    if not 1 <= fold <= num_folds:
+        raise ManifestError(f"no fold {fold}; known folds: 1 to {num_folds}")
+    usable = np.array(faces["usable"]) & (folds > 0) & np.array(pc.is_valid(faces["expression"]))
+    validation = fold % num_folds + 1
+    where = {"test": folds == fold, "validation": folds == validation}
+    where["train"] = ~(where["test"] | where["validation"])
+    return {name: np.flatnonzero(usable & mask) for name, mask in where.items()}
