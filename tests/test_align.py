@@ -1,0 +1,70 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fertools.align import TEMPLATE, AlignmentError, crop, crop_matrix, similarity
+
+
+@given(angle=st.floats(-3, 3), scale=st.floats(0.1, 10), shift=st.floats(-500, 500))
+def test_similarity_undoes_any_similarity(angle, scale, shift):
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    landmarks = TEMPLATE @ rotation.T * scale + shift
+    matrix = similarity(landmarks, TEMPLATE)
+    np.testing.assert_allclose(landmarks @ matrix[:, :2].T + matrix[:, 2], TEMPLATE, atol=1e-6)
+
+
+def test_similarity_never_mirrors():
+    assert np.linalg.det(similarity(TEMPLATE * [-1, 1], TEMPLATE)[:, :2]) > 0
+
+
+def test_similarity_agrees_with_opencv():
+    landmarks = TEMPLATE * 2.3 + np.random.default_rng(0).normal(0, 0.5, (5, 2))
+    # its estimator is robust; with a threshold that keeps every point it is the same least-squares problem
+    theirs, _ = cv2.estimateAffinePartial2D(landmarks, TEMPLATE, ransacReprojThreshold=100)
+    np.testing.assert_allclose(similarity(landmarks, TEMPLATE), theirs, atol=2e-2)
+
+
+@pytest.mark.parametrize("landmarks", [np.ones((5, 2)), np.full((5, 2), np.nan), np.full((5, 2), np.inf)])
+def test_landmarks_that_define_no_face_are_refused(landmarks):
+    with pytest.raises(AlignmentError, match="coincide|not a number"):
+        crop_matrix(landmarks)
+
+
+def test_the_stored_crop_has_a_face_with_a_margin_of_16():
+    matrix = crop_matrix(TEMPLATE)
+    np.testing.assert_allclose(matrix, [[1, 0, 16], [0, 1, 16]], atol=1e-9)
+
+
+def test_a_crop_at_its_own_size_is_a_copy():
+    image = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    matrix = np.array([[1.0, 0, -40], [0, 1, -30]])
+    np.testing.assert_array_equal(crop(image, matrix), image[30:174, 40:184])
+
+
+@pytest.mark.parametrize("shrink", [2, 3, 4])
+def test_shrinking_by_a_whole_number_is_the_mean_of_what_it_covers(shrink):
+    image = np.random.default_rng(0).integers(0, 256, (144 * shrink, 144 * shrink), dtype=np.uint8)
+    matrix = np.array([[1 / shrink, 0, -(shrink - 1) / 2 / shrink], [0, 1 / shrink, -(shrink - 1) / 2 / shrink]])
+    means = image.reshape(144, shrink, 144, shrink).mean((1, 3))
+    np.testing.assert_allclose(crop(image, matrix), means, atol=1)
+
+
+def test_a_shrinking_crop_errs_a_third_of_a_bilinear_one_at_most():
+    generator = np.random.default_rng(0)
+    image = cv2.GaussianBlur(generator.integers(0, 256, (700, 700), dtype=np.uint8), (3, 3), 0)
+    angle, scale = 0.1, 1 / 2.7
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle), 60], [np.sin(angle), np.cos(angle), -60.0]])
+    offsets = (np.arange(8) + 0.5) / 8 - 0.5  # 64 samples of the source's bilinear surface in each crop pixel
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    reference = np.zeros((144, 144))
+    for dy in offsets:
+        for dx in offsets:
+            x, y = np.meshgrid(np.arange(144) + dx, np.arange(144) + dy)
+            source = np.stack([x, y, np.ones_like(x)], -1) @ inverse.T
+            planes = source[..., 0].astype(np.float32), source[..., 1].astype(np.float32)
+            reference += cv2.remap(image.astype(np.float32), *planes, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    reference /= 64
+    plain = cv2.warpAffine(image, matrix, (144, 144), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    assert np.abs(crop(image, matrix) - reference).mean() < np.abs(plain - reference).mean() / 3

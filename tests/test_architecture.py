@@ -1,0 +1,83 @@
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take from our own packages
+    "manifests": ["manifests"],
+    "fertools.errors": [],
+    "fertools.dataset": ["fertools.errors"],
+    "fertools.datasets": ["fertools.dataset", "fertools.datasets", "manifests"],
+    "fertools.protocol": ["fertools.dataset", "fertools.errors"],
+    "fertools.images": ["fertools.errors"],
+    "fertools.detect": ["fertools.errors"],
+    "fertools.align": ["fertools.errors", "manifests.schema"],
+    "fertools.whiten": ["fertools.errors", "manifests.schema"],
+    "fertools.folds": ["fertools.errors"],
+    "fertools.pairs": [],
+    "fertools.drawn": ["fertools.drawn", "fertools.errors"],
+    "fertools.show": ["fertools.whiten", "manifests"],
+    "fertools.make_folds": ["fertools.folds", "fertools.pairs", "fertools.whiten", "manifests"],
+    "fertools": ["fertools", "manifests"],
+    "trainer.errors": [],
+    "trainer.config": ["trainer.errors"],
+    "trainer.losses": [],
+    "trainer.estimators": [],
+    "trainer.networks": ["trainer.networks"],
+    "trainer.method": [],
+    "trainer.methods": ["trainer.config", "trainer.estimators", "trainer.losses", "trainer.method", "trainer.networks"],
+    "trainer.methods.__init__": ["trainer.method", "trainer.methods"],
+    "trainer.data": ["manifests", "trainer.method"],
+    "trainer.run": ["trainer.errors"],
+    "trainer.loop": ["trainer.errors", "trainer.method", "trainer.run"],
+    "trainer.evaluate": [],
+    "trainer.report": ["trainer.evaluate", "trainer.run"],
+    "trainer": ["trainer", "manifests"],
+}
+FILES = [
+    path.relative_to(ROOT)
+    for package in ("fertools", "manifests", "trainer")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+def within(name, prefixes):
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_file_imports_only_what_it_may(file):
+    module = ".".join(file.with_suffix("").parts)
+    allowed = MAY_IMPORT[max((prefix for prefix in MAY_IMPORT if within(module, [prefix])), key=len)]
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        match node:
+            case ast.Import(names=names):
+                imported = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(source), names=names):
+                imported = [f"{source}.{alias.name}" for alias in names]
+            case _:
+                continue
+        ours = [name for name in imported if within(name, ["fertools", "manifests", "trainer"])]
+        assert all(within(name, allowed) for name in ours), f"{file}:{node.lineno} imports {ours}"
+
+
+@pytest.mark.parametrize("command", ["fertools", "trainer"])
+def test_help_imports_nothing_heavy(command):
+    heavy = "{'torch', 'torchvision', 'cv2', 'sklearn', 'matplotlib', 'facenet_pytorch', 'pandas'}"
+    code = f"import sys, {command}.cli; print({heavy} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_nothing_is_unpickled(file):
+    loads = r"import pickle|pickle\.load|torch\.load\(|np\.load\(|joblib|allow_pickle"
+    assert re.findall(loads, (ROOT / file).read_text()) == []
+
+
+def test_the_lock_names_no_registry():
+    assert re.findall(r"https?://|--index|--extra-index", (ROOT / "requirements.lock").read_text()) == []

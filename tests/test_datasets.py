@@ -1,0 +1,181 @@
+from pathlib import Path
+
+import pytest
+
+from fertools.dataset import DatasetError, Quarantined, Sample
+from fertools.datasets import DATASETS, ckplus, folder
+from manifests import schema
+
+
+def put(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def found(dataset, root, labels=None):
+    items = list(dataset.samples(root, labels))
+    samples = {item.path.as_posix(): item for item in items if isinstance(item, Sample)}
+    bad = {item.path.as_posix(): item.reason for item in items if isinstance(item, Quarantined)}
+    assert len(samples) + len(bad) == len(items)
+    return samples, bad
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_an_adapter_reads_its_own_examples(dataset, tmp_path):
+    put(tmp_path, {**dict.fromkeys(dataset.examples, ""), **dataset.example_texts})
+    samples, bad = found(dataset, tmp_path)
+    assert {path: (dataset.labels[s.label], s.subject) for path, s in samples.items()} == dict(dataset.examples)
+    assert bad == {}
+    assert {expression for expression, _ in dataset.examples.values()} == set(dataset.labels.values())
+    assert set(dataset.labels.values()) <= set(schema.EXPRESSIONS)
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_a_missing_folder_says_what_was_expected_and_where_to_ask(dataset, tmp_path):
+    with pytest.raises(DatasetError) as refusal:
+        list(dataset.samples(tmp_path / "nowhere", None))
+    for words in ("no such folder", dataset.layout, dataset.source):
+        assert words in str(refusal.value)
+    assert ("fertools draw" in str(refusal.value)) == dataset.drawable
+
+
+# --- CK+
+
+FRAME = "cohn-kanade-images/S005/001/S005_001_0000000{}.png"
+LABEL = "Emotion/S005/001/S005_001_00000002_emotion.txt"
+
+
+def test_ckplus_labels_every_frame_of_a_sequence_and_sorts_by_number(tmp_path):
+    put(tmp_path, {FRAME.format(number): "" for number in (2, 1)} | {LABEL: "   3.0000000e+00\n"})
+    samples, _ = found(ckplus.DATASET, tmp_path)
+    assert [(s.label, s.sequence, s.frame) for s in samples.values()] == [("3", "S005/001", 1), ("3", "S005/001", 2)]
+
+
+def test_ckplus_without_label_file_or_folder_is_unlabelled_not_neutral(tmp_path):
+    put(tmp_path, {FRAME.format(1): "", FRAME.format(1).replace("001", "002", 2): "", LABEL: "1.0\n"})
+    (tmp_path / "Emotion/S005/002").mkdir()
+    put(tmp_path, {"cohn-kanade-images/S006/001/S006_001_00000001.png": ""})
+    samples, bad = found(ckplus.DATASET, tmp_path)
+    assert sorted((s.sequence, s.label) for s in samples.values())[-1] == ("S006/001", None)
+    assert bad == {}
+
+
+def test_ckplus_in_wrapper_folders_and_other_case(tmp_path):
+    put(tmp_path, {"extended-cohn-kanade-images/Cohn-Kanade-Images/S005/001/S005_001_00000001.png": ""})
+    put(tmp_path, {"Emotion_labels/Emotion/S005/001/S005_001_00000001_emotion.txt": "7.0"})
+    samples, _ = found(ckplus.DATASET, tmp_path)
+    assert [s.label for s in samples.values()] == ["7"]
+
+
+def test_ckplus_passes_over_what_systems_leave_and_names_what_it_does_not_know(tmp_path):
+    junk = ["cohn-kanade-images/.DS_Store", "cohn-kanade-images/S005/.DS_Store", "Emotion/Thumbs.db"]
+    junk += ["cohn-kanade-images/S005/001/._S005_001_00000001.png", "__MACOSX/x"]
+    put(tmp_path, dict.fromkeys(junk, "") | {FRAME.format(1): "", LABEL: "1.0"})
+    put(tmp_path, {"cohn-kanade-images/S005/001/notes.png": "", "Emotion/S005/001/notes.txt": ""})
+    samples, bad = found(ckplus.DATASET, tmp_path)
+    assert list(samples) == [FRAME.format(1)]
+    assert list(bad) == ["Emotion/S005/001/notes.txt", "cohn-kanade-images/S005/001/notes.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("happy\n", "'happy' is not a number"), ("8.0", "not one of 1 to 7"), ("nan", "not one of"), ("", "not a number")],
+)
+def test_ckplus_quarantines_a_bad_label_and_keeps_its_frames_unlabelled(tmp_path, text, reason):
+    put(tmp_path, {FRAME.format(1): "", LABEL: text})
+    samples, bad = found(ckplus.DATASET, tmp_path)
+    assert reason in bad[LABEL]
+    assert [s.label for s in samples.values()] == [None]
+
+
+def test_ckplus_does_not_choose_between_two_labels(tmp_path):
+    put(tmp_path, {FRAME.format(1): "", LABEL: "1.0", LABEL.replace("2_emotion", "3_emotion"): "2.0"})
+    samples, bad = found(ckplus.DATASET, tmp_path)
+    assert bad == {"Emotion/S005/001": "2 label files; a sequence has one"}
+    assert [s.label for s in samples.values()] == [None]
+
+
+def test_ckplus_names_a_folder_without_images(tmp_path):
+    put(tmp_path, {FRAME.format(1): "", LABEL: "1.0"})
+    (tmp_path / "cohn-kanade-images/S005/002").mkdir()
+    assert found(ckplus.DATASET, tmp_path)[1] == {"cohn-kanade-images/S005/002": "a sequence folder without images"}
+
+
+def test_no_link_is_followed_out_of_the_raw_folder(tmp_path):
+    root = put(tmp_path / "raw", {FRAME.format(1): "", LABEL: "1.0"})
+    secret = put(tmp_path / "elsewhere", {"S005_001_00000009.png": "", "S009/001/S009_001_00000001.png": ""})
+    (root / FRAME.format(9)).symlink_to(secret / "S005_001_00000009.png")
+    (root / "cohn-kanade-images/S009").symlink_to(secret / "S009")
+    (root / FRAME.format(8)).symlink_to(root / FRAME.format(1))
+    samples, bad = found(ckplus.DATASET, root)
+    assert list(samples) == [FRAME.format(1), FRAME.format(8)]
+    assert [reason for path, reason in sorted(bad.items())] == [
+        "a symbolic link that leaves the raw folder; it was not followed"
+    ] * 2
+
+
+def test_a_raw_folder_of_something_else_says_what_it_holds(tmp_path):
+    put(tmp_path, {"photos/a.jpg": "", "cohn-kanade-images.zip": ""})
+    with pytest.raises(
+        DatasetError, match=r"holds cohn-kanade-images.zip, photos; unpack cohn-kanade-images.zip first"
+    ):
+        found(ckplus.DATASET, tmp_path)
+
+
+# --- one's own folder
+
+
+def test_folder_reads_a_csv(tmp_path):
+    put(
+        tmp_path,
+        {
+            "a/1.jpg": "",
+            "a/2.jpg": "",
+            "labels.csv": "path,expression,subject,age\na/1.jpg,Happy,anna,3\na/2.jpg,fear,,4\n",
+        },
+    )
+    samples, bad = found(folder.DATASET, tmp_path, tmp_path / "labels.csv")
+    assert [(s.label, s.subject) for s in samples.values()] == [("happy", "anna"), ("fear", None)]
+    assert bad == {}
+
+
+def test_folder_names_what_a_csv_gets_wrong(tmp_path):
+    lines = [
+        "path,expression",
+        "1.jpg,anger",
+        "1.jpg,anger",
+        "2.jpg,anger",
+        "../x.jpg,anger",
+        "/etc/passwd,fear",
+        "3.jpg,joy",
+    ]
+    put(tmp_path / "raw", {"1.jpg": "", "3.jpg": "", "labels.csv": "\n".join(lines)})
+    put(tmp_path, {"x.jpg": ""})
+    samples, bad = found(folder.DATASET, tmp_path / "raw", tmp_path / "raw/labels.csv")
+    assert list(samples) == ["1.jpg"]
+    assert "points out of the raw folder" in bad["../x.jpg"] and "points out" in bad["/etc/passwd"]
+    assert "not found" in bad["2.jpg"] and "twice" in bad["1.jpg"] and "'joy' is not one of anger" in bad["3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\n", "no column expression or path; found file, label"),
+        ("", "found nothing"),
+        (None, "cannot be read"),
+    ],
+)
+def test_folder_refuses_a_csv_without_its_columns(tmp_path, text, message):
+    if text is not None:
+        put(tmp_path, {"labels.csv": text})
+    with pytest.raises(DatasetError, match=message):
+        found(folder.DATASET, tmp_path, tmp_path / "labels.csv")
+
+
+def test_folder_without_csv_or_expression_folders_is_refused(tmp_path):
+    put(tmp_path, {"holiday/1.jpg": ""})
+    with pytest.raises(DatasetError, match="expected: images and --labels CSV"):
+        found(folder.DATASET, tmp_path)

@@ -1,0 +1,121 @@
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from manifests import files, schema
+from manifests.schema import ManifestError
+
+
+@pytest.fixture
+def manifest(make_faces, tmp_path):
+    path = tmp_path / "set.parquet"
+    files.write([make_faces(subject=[f"p{row % 7}" for row in range(2300)])], path, {"note": [1, "two"]})
+    return path
+
+
+def test_what_was_written_is_read(make_faces, manifest):
+    faces = make_faces(subject=[f"p{row % 7}" for row in range(2300)])
+    assert files.read(manifest, images=True).equals(faces)
+    assert files.read(manifest).equals(faces.drop_columns("image"))
+    assert files.read_metadata(manifest) == {"note": [1, "two"]}
+
+
+def test_row_groups_are_small_however_the_parts_are_cut(make_faces, tmp_path):
+    faces = make_faces(subject=[f"p{row % 7}" for row in range(2300)])
+    whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
+    files.write([faces], whole, {})
+    files.write([faces.slice(start, 90) for start in range(0, 2300, 90)], cut, {})
+    sizes = [pq.ParquetFile(whole).metadata.row_group(group).num_rows for group in range(3)]
+    assert sizes == [1000, 1000, 300]
+    assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_pandas_opens_it_and_pillow_its_images(make_faces, manifest):
+    faces = make_faces(subject=["p"] * 3)
+    table = pd.read_parquet(manifest)
+    picture = Image.open(io.BytesIO(table["image"][2]["bytes"]))
+    assert (picture.size, picture.mode) == ((144, 144), "L")
+    np.testing.assert_array_equal(np.asarray(picture), files.decode_images(faces["image"])[2])
+
+
+def test_hugging_face_is_told_that_the_column_holds_images(manifest):
+    about = json.loads(pq.read_schema(manifest).metadata[b"huggingface"])
+    assert about["info"]["features"]["image"] == {"_type": "Image"}
+
+
+def test_it_is_hardly_larger_than_its_pixels(manifest):
+    assert manifest.stat().st_size < 1.01 * 2300 * schema.CROP_SIZE**2
+
+
+def test_images_come_in_the_order_asked(manifest):
+    every = files.decode_images(files.read(manifest, images=True)["image"])
+    rows = np.array([2299, 0, 1000, 999, 1000, 57])
+    np.testing.assert_array_equal(files.read_images(manifest, rows), every[rows])
+
+
+def test_images_of_a_slice_are_the_slices(make_faces):
+    column = make_faces(subject=["p"] * 9)["image"]
+    np.testing.assert_array_equal(files.decode_images(column.slice(4, 3)), files.decode_images(column)[4:7])
+
+
+def test_folds_are_filled_in_and_nothing_else_changes(manifest):
+    before = files.read(manifest, images=True)
+    files.write_folds(manifest, [row % 7 + 1 for row in range(2300)], {"folds": 7})
+    after = files.read(manifest, images=True)
+    assert after["fold"].to_pylist() == [row % 7 + 1 for row in range(2300)]
+    assert after.drop_columns("fold").equals(before.drop_columns("fold"))
+    assert files.read_metadata(manifest) == {"folds": 7}
+
+
+def test_folds_that_split_a_person_leave_the_manifest_as_it_was(manifest):
+    before = manifest.read_bytes()
+    with pytest.raises(ManifestError, match="a subject belongs to one fold"):
+        files.write_folds(manifest, [row % 2 + 1 for row in range(2300)], {})
+    assert manifest.read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(make_faces, tmp_path, manifest):
+    before = manifest.read_bytes()
+    with pytest.raises(ManifestError, match="stands twice"):
+        files.write([make_faces(face_id=["x"]), make_faces(face_id=["x"])], manifest, {})
+    assert manifest.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set.parquet"]
+
+
+def test_a_file_cut_short_is_refused(manifest):
+    manifest.write_bytes(manifest.read_bytes()[:5000])
+    with pytest.raises(ManifestError, match="not a whole Parquet file"):
+        files.read(manifest)
+
+
+def test_another_version_is_refused(manifest):
+    table = pq.read_table(manifest).replace_schema_metadata({"manifest_version": "0"})
+    pq.write_table(table, manifest)
+    with pytest.raises(ManifestError, match="has manifest version 0, this code reads 1"):
+        files.read(manifest)
+
+
+def test_a_foreign_parquet_is_refused(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="version none"):
+        files.read(tmp_path / "a.parquet")
+
+
+def test_a_missing_dataset_names_the_prepared_ones(manifest):
+    with pytest.raises(ManifestError, match=r"'ck\+' is not prepared .*prepared: set.*fertools prepare ck\+"):
+        files.find(manifest.parent, ["ck+"])
+
+
+def test_no_manifest_at_all_says_how_to_make_one(tmp_path):
+    with pytest.raises(ManifestError, match="fertools prepare"):
+        files.find(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ck+", "CK+", "ckplus", "CKPlus", "ck_plus", "ck-plus", "CK plus"])
+def test_every_spelling_is_one_name(name):
+    assert files.dataset_name(name) == "ckplus"

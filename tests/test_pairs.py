@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fertools import pairs
+
+
+@given(
+    faces=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=60),
+    seed=st.integers(0, 9),
+)
+def test_partners_share_the_expression_and_are_other_people(faces, seed):
+    expression, person = np.array(faces).T
+    anchors, partners = pairs.draw(expression, person, 3, np.random.default_rng(seed))
+    assert partners.shape == (3, len(anchors))
+    assert (expression[partners] == expression[anchors]).all()
+    assert (person[partners] != person[anchors]).all()
+    alone = [
+        face for face, e in enumerate(expression) if len(set(person[expression == e])) == 1
+    ]  # one person alone shows the class
+    assert sorted([*anchors, *alone]) == list(range(len(faces)))  # every other face is an anchor once
+
+
+def test_partners_are_uniform_over_those_allowed():
+    expression, person = np.zeros(9, int), np.array([0, 0, 0, 1, 2, 2, 3, 3, 3])
+    anchors, partners = pairs.draw(expression, person, 20_000, np.random.default_rng(0))
+    for column, anchor in enumerate(anchors):
+        counts = np.bincount(partners[:, column], minlength=9)
+        allowed = person != person[anchor]
+        expected = 20_000 / allowed.sum()
+        assert counts[~allowed].sum() == 0
+        assert ((counts[allowed] - expected) ** 2 / expected).sum() < 30  # chi-square, 5 to 7 degrees of freedom
+
+
+def test_partners_are_drawn_anew_every_epoch_and_the_seed_repeats_them():
+    expression, person = np.arange(200) % 4, np.arange(200) // 4
+    _, partners = pairs.draw(expression, person, 2, np.random.default_rng(1))
+    _, again = pairs.draw(expression, person, 2, np.random.default_rng(1))
+    _, other = pairs.draw(expression, person, 2, np.random.default_rng(2))
+    assert (partners[0] != partners[1]).mean() > 0.9
+    assert (partners == again).all() and (partners != other).mean() > 0.9
+
+
+def test_a_class_of_one_person_has_no_anchors():
+    anchors, partners = pairs.draw(np.array([0, 0, 1, 1]), np.array([5, 5, 5, 6]), 2, np.random.default_rng(0))
+    assert anchors.tolist() == [2, 3]
+    assert partners.tolist() == [[3, 2], [3, 2]]
+
+
+@pytest.mark.parametrize("num_faces", [280_000])
+def test_a_large_set_is_drawn_without_a_loop(num_faces):
+    generator = np.random.default_rng(0)
+    expression, person = generator.integers(0, 8, num_faces), generator.integers(0, 20_000, num_faces)
+    anchors, partners = pairs.draw(expression, person, 1, generator)
+    assert len(anchors) == num_faces and (person[partners[0]] != person[anchors]).all()

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from fertools.dataset import Sample
+from fertools.datasets.ckplus import LABELS
+from fertools.protocol import PROTOCOLS, ProtocolError, find
+
+# Published counts of labelled sequences (CK+ ReadMe; Lucey et al. 2010, table 2), by code.
+COUNTS = {"1": 45, "2": 18, "3": 59, "4": 25, "5": 69, "6": 28, "7": 83}
+
+
+def sequence(name, label, frames):
+    return [Sample(Path(f"{name}/{frame}.png"), label, name[:4], name, frame) for frame in frames]
+
+
+def test_published_counts_of_both_protocols():
+    labels = [code for code, count in COUNTS.items() for _ in range(count)] + [None] * 266
+    samples = [s for number, code in enumerate(labels) for s in sequence(f"S{number:03d}", code, range(1, 8))]
+    for name in ("dice_ckplus", "dice_ckplus_7c"):
+        assert len(PROTOCOLS[name].select(samples, LABELS)) == PROTOCOLS[name].num_images
+    selected = PROTOCOLS["dice_ckplus"].select(samples, LABELS)
+    assert sum(item.expression == "neutral" for item in selected) == 309
+
+
+def test_first_frame_is_neutral_and_last_is_the_label_by_number_not_by_name():
+    frames = sequence("S1", "7", [10, 2, 1, 30])
+    taken = PROTOCOLS["dice_ckplus"].select(frames, LABELS)
+    assert [(t.sample.frame, t.expression, t.role) for t in taken] == [
+        (1, "neutral", "neutral"),
+        (30, "surprise", "apex"),
+    ]
+
+
+def test_last_three_frames_with_contempt():
+    taken = PROTOCOLS["dice_ckplus_7c"].select(sequence("S1", "2", range(1, 9)), LABELS)
+    assert [(t.sample.frame, t.expression) for t in taken] == [(6, "contempt"), (7, "contempt"), (8, "contempt")]
+
+
+def test_a_sequence_of_one_frame_is_no_neutral_face():
+    taken = PROTOCOLS["dice_ckplus"].select(sequence("S1", "7", [1]), LABELS)
+    assert [t.expression for t in taken] == ["surprise"]
+
+
+def test_an_unknown_protocol_names_the_known_ones():
+    with pytest.raises(ProtocolError, match="no protocol 'x' for ckplus; known: dice_ckplus, dice_ckplus_7c"):
+        find("ckplus", "x")

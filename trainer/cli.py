@@ -1,0 +1,168 @@
+"""The `trainer` command: each command parses, calls the library, prints where the result is."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manifests import files, schema
+from trainer.errors import TrainerError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+RUNS, MANIFESTS = Path("runs"), Path("manifests")
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
+
+
+@app.callback()
+def main() -> None:
+    """Train and judge methods on manifests that `fertools` has prepared."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Print what a user can mend on stderr and exit 1; a bug keeps its traceback."""
+    try:
+        yield
+    except (TrainerError, schema.ManifestError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on after the last whole epoch", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def fit(
+    dataset: Annotated[str | None, typer.Option(help="Which manifest.", show_default="the only one")] = None,
+    fold: Annotated[int | None, typer.Option(help="Test on this fold, validate on the next.", show_default="1")] = None,
+    all_folds: Annotated[bool, typer.Option("--all-folds", help="One run a fold.")] = False,
+    method: Annotated[str, typer.Option(help="See `trainer methods`.")] = "dicefer",
+    preset: Annotated[str, typer.Option(help="See `trainer methods`.")] = "default",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="name=value; may be repeated.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage.", show_default="the preset's")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Source of all chance.")] = 0,
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    runs_dir: Annotated[Path, typer.Option("--runs", help="Where runs are kept.")] = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Train a method on one fold or on all, judge it on people it never saw, and write its report.
+
+    An interrupted run goes on after its last whole epoch, with the same bits; a finished one says so.
+
+    Example: trainer fit --fold 3
+    """
+    with refusals():
+        if fold is not None and all_folds:
+            raise TrainerError("--fold and --all-folds exclude each other")
+        manifest = only_manifest(manifests_dir, dataset)
+        from trainer import fit as library
+        from trainer import report
+
+        folds = range(1, library.num_folds(manifest) + 1) if all_folds else [fold or 1]
+        asked = [
+            library.Asked(
+                manifest=manifest,
+                method=method,
+                preset=preset,
+                settings=tuple(settings or ()),
+                epochs=epochs,
+                fold=number,
+                seed=seed,
+            )  # fmt: skip
+            for number in folds
+        ]
+        runs = []
+        for one in asked:
+            finished = (runs_dir / one.name() / "scores.json").exists()
+            runs.append(library.fit(one, runs_dir, library.pick_device(device), tell))
+            if not as_json:
+                typer.echo(f"{runs[-1].folder}{' was finished already' if finished else ''}")
+                typer.echo(report.text(runs[-1].read_json("scores.json")))
+                typer.echo(f"  report: {runs[-1].folder / 'report.html'}")
+        if as_json:
+            typer.echo(json.dumps([{"run": str(run.folder)} | run.read_json("scores.json") for run in runs]))
+        elif len(runs) > 1:
+            typer.echo(report.write_summary(runs, runs_dir / "report.html"))
+
+
+def tell(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
+    """Print an epoch's line on stderr."""
+    values = "  ".join(f"{name} {value:.3f}" for name, value in logged.items())
+    typer.echo(f"{stage} {epoch}/{epochs}  {values}", err=True)
+
+
+def only_manifest(manifests: Path, dataset: str | None) -> Path:
+    """Return the manifest that is meant: the named one, or the only one there is."""
+    found = files.find(manifests, [dataset] if dataset else None)
+    if len(found) > 1:
+        raise TrainerError(f"several datasets are prepared; choose one: --dataset {' or '.join(p.stem for p in found)}")
+    return found[0]
+
+
+@app.command()
+def evaluate(
+    run: RunFolder, manifests_dir: ManifestsDir = MANIFESTS, device: Device = "auto", as_json: AsJson = False
+) -> None:
+    """Judge a trained run again on its test fold; the run records that it was opened.
+
+    Example: trainer evaluate runs/ckplus-dicefer-default-fold03-seed0
+    """
+    with refusals():
+        from trainer import fit as library
+        from trainer import report
+        from trainer.run import load_run
+
+        scores = library.evaluate_run(load_run(run), manifests_dir, library.pick_device(device))
+        typer.echo(json.dumps(scores) if as_json else report.text(scores))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.")], as_json: AsJson = False
+) -> None:
+    """Compare finished runs: mean and spread over folds and seeds, as a table and as a page beside them.
+
+    Example: trainer report runs/ckplus-*
+    """
+    with refusals():
+        from trainer import report as library
+        from trainer.run import load_run
+
+        loaded = [load_run(folder) for folder in runs]
+        if as_json:
+            typer.echo(json.dumps(library.table(loaded)))
+            return
+        page = runs[0].parent / "report.html"
+        typer.echo(library.write_summary(loaded, page))
+        typer.echo(page)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods, their presets and settings.
+
+    Example: trainer methods
+    """
+    from trainer.methods import METHODS
+
+    known = {
+        name: {preset: dataclasses.asdict(config) for preset, config in method.PRESETS.items()}
+        for name, method in METHODS.items()
+    }
+    if as_json:
+        typer.echo(json.dumps(known))
+        return
+    for name, presets in known.items():
+        typer.echo(f"{name}: {(METHODS[name].__doc__ or '').splitlines()[0]}")
+        for setting in next(iter(presets.values())):
+            values = "  ".join(f"{preset} {settings[setting]}" for preset, settings in presets.items())
+            typer.echo(f"  {setting:<22} {values}")

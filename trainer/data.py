@@ -1,0 +1,148 @@
+"""A manifest to batches: crops stay uint8 on the device, and are turned, cut and whitened there."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from manifests import files, schema
+from trainer.method import Faces, Pairs
+
+MARGIN = (schema.CROP_SIZE - schema.FACE_SIZE) // 2
+EVALUATION_BATCH = 256
+
+Whitener = Callable[[Tensor], Tensor]
+
+
+class FoldData:
+    """The faces of one fold's parts. The test part is read by `open_test` and by nothing else."""
+
+    def __init__(self, manifest: Path, fold: int, device: torch.device) -> None:
+        """Read training and validation faces and the pairs.
+
+        Raises:
+            ManifestError: no such fold, or pairs or whitening that are not this manifest's.
+        """
+        self.manifest, self.fold, self.device = manifest, fold, device
+        self.table = files.read(manifest)
+        self.metadata = files.read_metadata(manifest)
+        self.rows = schema.parts(self.table, fold)
+        self._refuse_empty()
+        known = {name for rows in self.rows.values() for name in self.table["expression"].take(rows).to_pylist()}
+        self.expressions = sorted(known)
+        self._pairs = files.read_pairs(manifest, fold, self.table)
+        self._grids = variant_grids().to(device)
+        self.whiten = whitener(manifest, fold, self.metadata["whitening"]["kind"], device)
+        self._crops = {name: self._read(name) for name in ("train", "validation")}
+        self._training_classes = self.classes("train")
+
+    def _refuse_empty(self) -> None:
+        for name, rows in self.rows.items():
+            if len(rows) == 0:
+                raise schema.ManifestError(f"{self.manifest}: fold {self.fold} has no usable face in its {name} part")
+
+    def _read(self, part: str) -> UInt8[Tensor, "faces 144 144"]:
+        return torch.from_numpy(files.read_images(self.manifest, self.rows[part])).to(self.device)
+
+    def open_test(self) -> None:
+        """Read the test faces: to be done once, when nothing is left to choose."""
+        self._crops["test"] = self._read("test")
+
+    def classes(self, part: str) -> Int[Tensor, " faces"]:
+        """Return the class of each face of a part, as a place in `expressions`."""
+        names = self.table["expression"].take(self.rows[part]).to_pylist()
+        return torch.tensor([self.expressions.index(name) for name in names], device=self.device)
+
+    def column(self, part: str, name: str) -> NDArray[Any]:
+        """Return a column of the manifest for the faces of a part."""
+        return np.array(self.table[name].take(self.rows[part]).to_pylist())
+
+    def batches(self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int) -> Iterator[Any]:
+        """Yield an epoch in an order, and with variants, that depend on epoch and seed only.
+
+        Nothing is left out: an epoch is cut into as few batches of nearly equal size as hold at most `batch_size`.
+        Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for members in self._epoch(reads, epoch, batch_size, generator):
+            images = [self._augmented(side, generator) for side in members]
+            classes = self._training_classes[members[0]]
+            yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
+
+    def _epoch(
+        self, reads: type[Faces] | type[Pairs], epoch: int, batch_size: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the places, among the training faces, of each batch's faces or pairs."""
+        if reads is Faces:
+            sides = [torch.arange(len(self.rows["train"]))]
+        else:
+            mine = self._pairs["epoch"] == epoch % (self._pairs["epoch"].max() + 1)
+            rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
+            sides = [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
+        order = torch.randperm(len(sides[0]), generator=generator)
+        for members in order.tensor_split(math.ceil(len(order) / batch_size)):
+            yield tuple(side[members].to(self.device) for side in sides)
+
+    def _augmented(self, members: Tensor, generator: torch.Generator) -> Float[Tensor, "batch 1 112 112"]:
+        """Return one of the 14 variants of each face, drawn anew, whitened."""
+        variant = torch.randint(len(self._grids), (len(members),), generator=generator).to(self.device)
+        crops = self._crops["train"][members].unsqueeze(1).float() / 255
+        return self.whiten(F.grid_sample(crops, self._grids[variant], align_corners=False))
+
+    def upright(self, part: str) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
+        """Yield the faces of a part as they are, whitened, in row order."""
+        for crops in torch.split(self._crops[part], EVALUATION_BATCH):
+            faces = crops[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN].float() / 255
+            yield self.whiten(faces)
+
+    def pictures(self, part: str) -> NDArray[np.uint8]:
+        """Return the faces of a part to look at: (faces, 112, 112)."""
+        return self._crops[part][:, MARGIN:-MARGIN, MARGIN:-MARGIN].cpu().numpy()
+
+
+def variant_grids() -> Float[Tensor, "14 112 112 2"]:
+    """Return, for each of the 14 variants, where in the stored crop the pixels of its face lie (grid_sample's units).
+
+    Rotations by 0, 5, 10 and 15 degrees to both sides, each with and without a flip (DICE-FER section 5.2). The stored
+    margin holds every turned face whole: no corner is invented.
+    """
+    place = torch.arange(schema.FACE_SIZE) - (schema.FACE_SIZE - 1) / 2  # px from the centre
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    grids = []
+    for flip in (1, -1):
+        for angle in schema.ANGLES:
+            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+            grids.append(torch.stack([cos * flip * x - sin * y, sin * flip * x + cos * y], dim=-1))
+    return torch.stack(grids) * 2 / schema.CROP_SIZE
+
+
+def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whitener:
+    """Return what makes network input of grey levels from 0 to 1."""
+    if kind == "none":
+        return lambda faces: 2 * faces - 1
+    if kind == "standardize":
+        return standardize
+    mean, components, variance, about = files.read_whitening(files.whitening_path(manifest, fold))
+    rest = (about["tail"] + about["epsilon"]) ** -0.5
+    gain = torch.from_numpy(((variance + about["epsilon"]) ** -0.5 - rest).astype(np.float32)).to(device)
+    centre, basis = torch.from_numpy(mean).to(device), torch.from_numpy(components).to(device)
+
+    def zca(faces: Tensor) -> Tensor:
+        centred = faces.flatten(1) - centre
+        return torch.addmm(rest * centred, centred @ basis.T * gain, basis).view_as(faces)
+
+    return zca
+
+
+def standardize(faces: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """Subtract each image's mean and divide by its spread, which is at least that of one odd pixel."""
+    mean = faces.mean((1, 2, 3), keepdim=True)
+    spread = faces.std((1, 2, 3), keepdim=True, correction=0)
+    return (faces - mean) / spread.clamp_min(faces[0].numel() ** -0.5)

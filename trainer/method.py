@@ -1,0 +1,70 @@
+"""What every method is: a module that classifies faces, gives its codes, and knows its training stages."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Faces(NamedTuple):
+    """A batch of single faces, whitened."""
+
+    image: Float[Tensor, "batch 1 height width"]
+    expression: Int[Tensor, " batch"]
+
+
+class Pairs(NamedTuple):
+    """A batch of same-expression pairs: row i of anchor and of partner share expression i and are two people."""
+
+    anchor: Float[Tensor, "batch 1 height width"]
+    partner: Float[Tensor, "batch 1 height width"]
+    expression: Int[Tensor, " batch"]
+
+
+def constant(_: float) -> float:
+    """Keep the learning rate: a schedule maps the share of the stage that is done to a factor."""
+    return 1.0
+
+
+def cosine(done: float) -> float:
+    """Let the learning rate fall to zero along half a cosine (Loshchilov & Hutter 2017, Eq. 5, without restarts)."""
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training phase: over batches of `reads`, `step` optimises once and returns what to log, as tensors."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    reads: type[Faces] | type[Pairs]
+    step: Callable[[Any], dict[str, Tensor]]
+    optimizers: tuple[Optimizer, ...]
+    schedule: Callable[[float], float] = constant
+    selects: bool = False  # end with the weights of the epoch that is best on the validation fold
+    complaint: Callable[[dict[str, float]], str | None] = lambda _: None  # from an epoch's means: why to stop
+
+
+class Method(nn.Module, ABC):
+    """An interface, not a base class: it implements nothing."""
+
+    Config: ClassVar[type[Any]]
+    PRESETS: ClassVar[dict[str, Any]]
+
+    @abstractmethod
+    def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch expressions"]:
+        """Return one logit an expression."""
+
+    @abstractmethod
+    def codes(self, images: Float[Tensor, "batch 1 height width"]) -> dict[str, Float[Tensor, "batch _"]]:
+        """Return what the method takes a face for: its expression code and, where it has one, its identity code."""
+
+    @abstractmethod
+    def stages(self) -> Iterator[Stage]:
+        """Yield the training stages in order; what stands between two yields runs between them."""

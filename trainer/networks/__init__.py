@@ -1,0 +1,1 @@
+"""Encoders, critics, heads: flat arguments, no config object enters them."""
