@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Scores = Float[Tensor, "pairs *positions"]
+Joint = Float[Tensor, "joint *positions"]
+Marginal = Float[Tensor, "marginal *positions"]
 Estimate = Float[Tensor, "*positions"]
 
 
-def donsker_varadhan(joint: Scores, marginal: Scores) -> Estimate:
+def donsker_varadhan(joint: Joint, marginal: Marginal) -> Estimate:
     r"""Donsker-Varadhan lower bound on mutual information, in nats.
 
     .. math:: \hat I_{DV} = E_{joint}[T] - \log E_{marginal}[e^T]
@@ -31,7 +32,7 @@ def donsker_varadhan(joint: Scores, marginal: Scores) -> Estimate:
     return joint.mean(0) - (torch.logsumexp(marginal, 0) - math.log(len(marginal)))
 
 
-def jensen_shannon(joint: Scores, marginal: Scores) -> Estimate:
+def jensen_shannon(joint: Joint, marginal: Marginal) -> Estimate:
     r"""Jensen-Shannon estimate: it ranks, it is not in nats; between -2 log 2 (a blind critic) and 0.
 
     .. math:: \hat I_{JSD} = E_{joint}[-sp(-T)] - E_{marginal}[sp(T)], \quad sp(t) = \log(1 + e^t)
@@ -42,4 +43,4 @@ def jensen_shannon(joint: Scores, marginal: Scores) -> Estimate:
     return -F.softplus(-joint.float()).mean(0) - F.softplus(marginal.float()).mean(0)
 
 
-ESTIMATORS: dict[str, Callable[[Scores, Scores], Estimate]] = {"dv": donsker_varadhan, "jsd": jensen_shannon}
+ESTIMATORS: dict[str, Callable[[Joint, Marginal], Estimate]] = {"dv": donsker_varadhan, "jsd": jensen_shannon}

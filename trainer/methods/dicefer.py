@@ -92,7 +92,7 @@ class DiceFer(Method):
         super().__init__()
         self.config = config
         size, width = config.code_size, config.width
-        self.expression_encoder, self.identity_encoder = Encoder(size, width), Encoder(size, width)
+        self.expression_encoder, self.identity_encoder = Encoder(size, width, config.standardise), Encoder(size, width, config.standardise)
         channels = self.expression_encoder.map_channels
         self.expression_critics = Critics(channels, 16, size, config.critic_width, config.negatives)
         self.identity_critics = Critics(2 * channels, 16, 2 * size, config.critic_width, config.negatives)

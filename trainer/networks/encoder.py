@@ -13,7 +13,7 @@ class Encoder(nn.Module):
         width: channels of the first stage; 64 is ResNet-18, whose map at 112 px is 512 x 4 x 4.
     """
 
-    def __init__(self, code_size: int, width: int = 64) -> None:
+    def __init__(self, code_size: int, width: int = 64, standardise: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -24,6 +24,7 @@ class Encoder(nn.Module):
         self.layer3 = _layer(2 * width, 4 * width, stride=2)
         self.layer4 = _layer(4 * width, 8 * width, stride=2)
         self.fc = nn.Linear(8 * width, code_size)
+        self.norm = nn.BatchNorm1d(code_size, affine=False) if standardise else nn.Identity()
         self.map_channels = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
         """Return the last feature map (4 x 4 positions at 112 px) and the code, a linear map of its mean."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         feature_map = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return feature_map, self.fc(feature_map.mean((2, 3)))
+        return feature_map, self.norm(self.fc(feature_map.mean((2, 3))))
 
 
 def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -1,0 +1,120 @@
+from collections import Counter
+
+import albumentations
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fertools.whiten import centre, fit_zca
+from manifests import files, schema
+from manifests.schema import ManifestError
+from trainer.data import MARGIN, FoldData, standardize, variant_grids, whitener
+from trainer.method import Faces, Pairs
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(patterns):
+    return FoldData(patterns, 1, CPU)
+
+
+def turned(crops):
+    """All 14 variants of (n, 144, 144) crops: (14, n, 112, 112)."""
+    grids = variant_grids()
+    crops = torch.as_tensor(crops)[:, None].float()
+    return [F.grid_sample(crops, grid.expand(len(crops), -1, -1, -1), align_corners=False)[:, 0] for grid in grids]
+
+
+def test_no_variant_invents_a_corner():
+    for variant in turned(np.full((1, 144, 144), 255, np.uint8)):
+        torch.testing.assert_close(variant, torch.full((1, 112, 112), 255.0))
+
+
+def test_the_upright_variant_is_the_centre_and_its_flip_the_mirror():
+    crops = np.random.default_rng(0).integers(0, 256, (2, 144, 144), dtype=np.uint8)
+    variants = turned(crops)
+    upright = torch.as_tensor(centre(crops)).float()
+    torch.testing.assert_close(variants[3], upright, atol=1e-2, rtol=0)
+    torch.testing.assert_close(variants[10], upright.flip(2), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("place", range(14))
+def test_variants_are_those_of_albumentations(drawn_manifest, place):
+    crop = files.read_images(drawn_manifest, np.array([0]))[0]
+    flip, angle = place >= 7, schema.ANGLES[place % 7]
+    image = crop[:, ::-1].copy() if flip else crop
+    # theirs turns anticlockwise on the screen and pads; only the centre, which no padding reaches, is compared
+    turn = albumentations.Rotate((angle, angle), interpolation=1, p=1)
+    theirs = turn(image=image.astype(np.float32))["image"][MARGIN:-MARGIN, MARGIN:-MARGIN]
+    ours = turned(crop[None])[place][0].numpy()
+    ours = min((ours, turned(crop[None])[(7 if flip else 0) + 6 - place % 7][0].numpy()), key=lambda o: np.abs(o - theirs).mean())
+    assert np.abs(ours - theirs).mean() < 0.5
+
+
+def test_an_epoch_shows_every_training_face_once(data):
+    for batch_size in (5, 7, 1000):
+        seen = Counter()
+        for batch in data.batches(Faces, batch_size, epoch=0, seed=0):
+            assert 1 < len(batch.image) <= batch_size
+            seen.update(batch.expression.tolist())
+        assert seen == Counter(data.classes("train").tolist())
+
+
+def test_pairs_share_the_expression_and_show_two_people(patterns):
+    # in these pictures the person is the background's grey, the expression the square's column
+    data = FoldData(patterns, 1, CPU)
+    data.whiten = lambda faces: faces
+    data._grids = data._grids[3:4]  # upright
+    for batch in data.batches(Pairs, 8, epoch=3, seed=1):
+        people = [side[:, 0, :8, :8].mean((1, 2)) * 255 for side in (batch.anchor, batch.partner)]
+        assert ((people[0] - people[1]).abs() > 7).all()
+        columns = [side[:, 0].amax(1).reshape(-1, 112).argmax(1) // 26 for side in (batch.anchor, batch.partner)]
+        assert (columns[0] == columns[1]).all() and len(batch.expression) == len(columns[0])
+
+
+def test_epochs_differ_and_a_seed_repeats_one(data):
+    def first(epoch, seed):
+        return next(iter(data.batches(Pairs, 16, epoch, seed))).partner
+
+    assert torch.equal(first(0, 5), first(0, 5))
+    assert not torch.equal(first(0, 5), first(1, 5)) and not torch.equal(first(0, 5), first(0, 6))
+
+
+def test_training_and_evaluation_do_not_touch_the_test_part(data):
+    with pytest.raises(KeyError):
+        next(data.upright("test"))
+    data.open_test()
+    assert sum(len(images) for images in data.upright("test")) == len(data.rows["test"])
+
+
+def test_whitening_on_the_device_is_fertools_whitening(drawn_manifest):
+    data = FoldData(drawn_manifest, 2, CPU)
+    white = next(data.upright("validation"))[:, 0].numpy()
+    train = centre(files.read_images(drawn_manifest, data.rows["train"]))
+    validation = centre(files.read_images(drawn_manifest, data.rows["validation"]))
+    np.testing.assert_allclose(white, fit_zca(train).apply(validation), atol=2e-3)
+
+
+def test_standardised_images_have_mean_0_and_spread_1_and_a_flat_one_stays_finite():
+    images = torch.rand(3, 1, 112, 112)
+    images[2] = 0.5
+    out = standardize(images)
+    torch.testing.assert_close(out.mean((1, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.std((1, 2, 3), correction=0), torch.tensor([1.0, 1, 0]), atol=1e-4, rtol=0)
+
+
+def test_no_whitening_is_the_range_from_minus_one_to_one():
+    plain = whitener(None, 1, "none", CPU)
+    torch.testing.assert_close(plain(torch.tensor([0.0, 0.5, 1])), torch.tensor([-1.0, 0, 1]))
+
+
+def test_pairs_of_other_folds_are_refused(patterns, tmp_path):
+    copy = tmp_path / "set.parquet"
+    copy.write_bytes(patterns.read_bytes())
+    files.pairs_path(copy).write_bytes(files.pairs_path(patterns).read_bytes())
+    folds = files.read(copy)["fold"].to_pylist()
+    files.write_folds(copy, [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
+    with pytest.raises(ManifestError, match="drawn for other rows or folds; .*make-folds"):
+        FoldData(copy, 1, CPU)
