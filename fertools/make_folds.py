@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,8 @@ class Fold:
 def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int) -> list[Fold]:
     """Deal the subjects of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
 
+    What was made already, from this manifest and with these options, is left as it is.
+
     Raises:
         FoldError: a face without subject, or fewer subjects than folds.
         WhiteningError: a training part too small to fit.
@@ -36,17 +39,20 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int) -> lis
     faces = files.read(manifest)
     dealt = folds.step_folds(faces["subject"].to_pylist(), num_folds)
     faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(dealt, pa.int8()))
-    metadata = files.read_metadata(manifest) | {
+    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, num_folds + 1)}
+    asked = {
         "folds": {"num_folds": num_folds, "rule": "step over the sorted subject ids"},
         "whitening": {"kind": whitening, "epsilon": whiten.EPSILON, "max_rank": whiten.MAX_RANK},
     }
-    files.write_folds(manifest, dealt, metadata)
-    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, num_folds + 1)}
-    tables = {fold: _pairs(faces, rows, fold, seed) for fold, rows in training.items()}
-    about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed}
-    files.write_pairs(tables.values(), faces, files.pairs_path(manifest), about)
-    _whiten(manifest, training, whitening, seed)
-    return [_describe(faces, fold, training[fold], tables[fold]) for fold in training]
+    about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed, **asked}
+    metadata, drawn = files.read_metadata(manifest), files.pairs_path(manifest)
+    made = drawn.exists() and files.read_metadata(drawn) == about and metadata | asked == metadata
+    if not made:
+        drawn.unlink(missing_ok=True)  # written last: where it is, all is
+        files.write_folds(manifest, dealt, metadata | asked)
+        _whiten(manifest, training, whitening, seed)
+        files.write_pairs((_pairs(faces, rows, fold, seed) for fold, rows in training.items()), faces, drawn, about)
+    return [_describe(faces, fold, rows, files.read_pairs(manifest, fold, faces)) for fold, rows in training.items()]
 
 
 def _pairs(faces: pa.Table, rows: NDArray[np.int64], fold: int, seed: int) -> pa.Table:
@@ -90,10 +96,10 @@ def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, s
         files.write_whitening(table, files.whitening_path(manifest, fold), about)
 
 
-def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], drawn: pa.Table) -> Fold:
+def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], pairs: dict[str, NDArray[Any]]) -> Fold:
     test = faces.take(schema.parts(faces, fold)["test"])
-    anchors = pc.unique(drawn["anchor"])
-    lonely = np.setdiff1d(training, anchors.to_numpy())
+    anchors = np.unique(pairs["anchor"])
+    lonely = np.setdiff1d(training, anchors)
     return Fold(
         fold=fold, subjects=len(pc.unique(test["subject"])), faces=len(test), expressions=_counts(test),
         anchors=len(anchors), without_partner=_counts(faces.take(lonely)),

@@ -6,11 +6,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two busy pr
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from fertools.datasets import DATASETS
 from fertools.make_folds import make_folds
 from fertools.prepare import prepare
 from manifests import files, schema
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ CKPLUS = """
 032:5 052:3 062:4 072:2 082:3 092:3 102:3 114:2 128:2 138:5 158:1
 034:3 053:2 063:2 073:2 083:1 093:2 105:1 115:3 129:4 139:1 160:1
 """
-CONTEMPT_ONLY = "S139 S147 S148 S149 S151 S154 S155 S156 S157 S158 S160 S895".split()
+CONTEMPT_ONLY = ["S139", "S147", "S148", "S149", "S151", "S154", "S155", "S156", "S157", "S158", "S160", "S895"]
 
 
 def published():
@@ -42,7 +42,7 @@ def test_the_published_ckplus_folds():
 
 def test_the_published_sizes_without_contempt():
     # 106 people, dealt anew after the class filter. Ten of those with contempt have other sequences too.
-    both = "S138 S502 S503 S504 S505 S506".split()
+    both = ["S138", "S502", "S503", "S504", "S505", "S506"]
     sequences = {s: count - (s in both) for s, (_, count) in published().items() if s not in CONTEMPT_ONLY}
     subjects = [subject for subject, count in sequences.items() for _ in range(count)]
     assert (len(sequences), len(subjects)) == (106, 309)

@@ -1,27 +1,9 @@
-import io
-import struct
-import zlib
-
 import numpy as np
 import pytest
+from pictures import encoded, png_header
 from PIL import Image
 
 from fertools.images import ImageError, decode, inspect, read_bytes
-
-
-def encoded(pixels, format="PNG", **options):
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, format=format, **options)
-    return data.getvalue()
-
-
-def png_header(width, height):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return start + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 

@@ -2,9 +2,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from trainer.networks.critics import Critic, positions, whole
+from trainer.networks.critics import CRITICS, ConcatCritic, CosineCritic, positions, whole
 from trainer.networks.encoder import Encoder
-from trainer.networks.heads import Classifier, Discriminator
 
 
 def test_the_encoder_is_torchvisions_resnet18_with_one_channel():
@@ -29,43 +28,34 @@ def test_a_standardised_code_has_unit_spread_whatever_the_weights():
 
 
 def test_critic_sizes_are_those_of_the_specification():
-    local, whole_map = Critic(512, 64, 512, "all"), Critic(512 * 16, 64, 512, "all")
+    local, whole_map = ConcatCritic(512, 64, 512, "all"), ConcatCritic(512 * 16, 64, 512, "all")
     count = [sum(parameter.numel() for parameter in critic.parameters()) for critic in (local, whole_map)]
     assert count == [558_593, 4_490_753]
 
 
+@pytest.mark.parametrize("critic", CRITICS)
 @pytest.mark.parametrize("negatives", ["all", "shift"])
-def test_a_critic_scores_joint_pairs_and_never_one_of_them_as_marginal(negatives):
-    critic = Critic(6, 3, 16, negatives)
+def test_a_critic_scores_joint_pairs_and_never_one_of_them_as_marginal(critic, negatives):
     features, codes = torch.randn(5, 4, 6), torch.randn(5, 3)
-
-    def score(i, j):
-        joined = critic.of_features(features[i]) + critic.of_code(codes[j])
-        return critic.score(joined).squeeze(-1)
-
-    joint, marginal = critic(features, codes)
-    torch.testing.assert_close(joint, torch.stack([score(i, i) for i in range(5)]))
+    score = CRITICS[critic](6, 3, 16, negatives)
+    joint, marginal = score(features, codes)
+    assert joint.shape == (5, 4)
     apart = [(i, (i - 1) % 5) for i in range(5)]
     if negatives == "all":
         apart = [(i, j) for i in range(5) for j in range(5) if i != j]
-    torch.testing.assert_close(marginal, torch.stack([score(i, j) for i, j in apart]))
+    for row, (i, j) in enumerate(apart):  # two faces alone: what is joint is (features i, code j)
+        alone, _ = score(features[[i, i]], codes[[j, j]])
+        torch.testing.assert_close(marginal[row], alone[0])
+    for i in range(5):
+        torch.testing.assert_close(joint[i], score(features[[i, i]], codes[[i, i]])[0][0])
+
+
+def test_scores_of_the_cosine_critic_are_bounded_whatever_it_reads():
+    joint, marginal = CosineCritic(6, 3, 16, "all")(1e4 * torch.randn(8, 2, 6), 1e4 * torch.randn(8, 3))
+    assert joint.abs().max() <= 10.001 and marginal.abs().max() <= 10.001 and marginal.abs().max() > 1
 
 
 def test_positions_keep_a_places_channels_together():
     feature_map = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
     torch.testing.assert_close(positions(feature_map)[1, 6], feature_map[1, :, 1, 2])
     assert whole(feature_map).shape == (2, 1, 48)
-
-
-def test_a_standardising_discriminator_does_not_see_scale_or_shift():
-    discriminator = Discriminator(4, standardise=True)
-    expression, identity = torch.randn(64, 4), torch.randn(64, 4)
-    torch.testing.assert_close(
-        discriminator(expression, identity), discriminator(3 * expression - 1, 0.1 * identity + 5), atol=1e-2, rtol=1e-2
-    )
-
-
-def test_the_classifier_standardises_its_code():
-    classifier = Classifier(8, 3)
-    codes = torch.randn(256, 8)
-    torch.testing.assert_close(classifier(codes), classifier(100 * codes + 7), atol=1e-3, rtol=1e-3)

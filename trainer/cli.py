@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,8 @@ ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manif
 @app.callback()
 def main() -> None:
     """Train and judge methods on manifests that `fertools` has prepared."""
+    # Before torch is loaded: its idle threads must not spin, or two trainings on a machine's cores all but stop.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager
@@ -83,7 +86,8 @@ def fit(
         runs = []
         for one in asked:
             finished = (runs_dir / one.name() / "scores.json").exists()
-            runs.append(library.fit(one, runs_dir, library.pick_device(device), tell))
+            with progress_bars(f"fold {one.fold}") as progress:
+                runs.append(library.fit(one, runs_dir, library.pick_device(device), progress))
             if not as_json:
                 typer.echo(f"{runs[-1].folder}{' was finished already' if finished else ''}")
                 typer.echo(report.text(runs[-1].read_json("scores.json")))
@@ -94,10 +98,27 @@ def fit(
             typer.echo(report.write_summary(runs, runs_dir / "report.html"))
 
 
-def tell(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
-    """Print an epoch's line on stderr."""
-    values = "  ".join(f"{name} {value:.3f}" for name, value in logged.items())
-    typer.echo(f"{stage} {epoch}/{epochs}  {values}", err=True)
+@contextmanager
+def progress_bars(what: str) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    """Show a bar a stage on stderr, with the last epoch's values; where that is no terminal, a line a stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
+    bars: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    shown = console.is_terminal
+    with Progress(*columns, TextColumn("{task.fields[values]}"), console=console, disable=not shown) as progress:
+
+        def tell(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
+            values = "  ".join(f"{name} {value:.3f}" for name, value in logged.items() if name != "seconds")
+            if stage not in bars:
+                bars[stage] = progress.add_task(f"{what}, {stage}", total=epochs, values="")
+            progress.update(bars[stage], completed=epoch, values=values)
+            if epoch == epochs and not shown:
+                typer.echo(f"{what}, {stage} {epoch}/{epochs}  {values}", err=True)
+
+        yield tell
 
 
 def only_manifest(manifests: Path, dataset: str | None) -> Path:

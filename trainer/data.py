@@ -64,31 +64,37 @@ class FoldData:
         """Return a column of the manifest for the faces of a part."""
         return np.array(self.table[name].take(self.rows[part]).to_pylist())
 
-    def batches(self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int) -> Iterator[Any]:
+    def batches(
+        self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int, balanced: bool = False
+    ) -> Iterator[Any]:
         """Yield an epoch in an order, and with variants, that depend on epoch and seed only.
 
         Nothing is left out: an epoch is cut into as few batches of nearly equal size as hold at most `batch_size`.
-        Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again.
+        Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
+        epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
         """
         generator = torch.Generator().manual_seed(seed)
-        for members in self._epoch(reads, epoch, batch_size, generator):
-            images = [self._augmented(side, generator) for side in members]
-            classes = self._training_classes[members[0]]
+        sides = self._sides(reads, epoch)
+        order = torch.randperm(len(sides[0]), generator=generator)
+        if balanced:
+            sides = self._sides(reads, None)
+            classes = self._training_classes.cpu()[sides[0]]
+            shares = 1 / torch.bincount(classes)[classes].double()
+            order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
+        for members in order.tensor_split(math.ceil(len(order) / batch_size)):
+            rows = [side[members].to(self.device) for side in sides]
+            images = [self._augmented(side, generator) for side in rows]
+            classes = self._training_classes[rows[0]]
             yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
 
-    def _epoch(
-        self, reads: type[Faces] | type[Pairs], epoch: int, batch_size: int, generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the places, among the training faces, of each batch's faces or pairs."""
+    def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
+        """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs."""
         if reads is Faces:
-            sides = [torch.arange(len(self.rows["train"]))]
-        else:
-            mine = self._pairs["epoch"] == epoch % (self._pairs["epoch"].max() + 1)
-            rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
-            sides = [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
-        order = torch.randperm(len(sides[0]), generator=generator)
-        for members in order.tensor_split(math.ceil(len(order) / batch_size)):
-            yield tuple(side[members].to(self.device) for side in sides)
+            return [torch.arange(len(self.rows["train"]))]
+        drawn = self._pairs["epoch"]
+        mine = slice(None) if epoch is None else drawn == epoch % (drawn.max() + 1)
+        rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
+        return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
     def _augmented(self, members: Tensor, generator: torch.Generator) -> Float[Tensor, "batch 1 112 112"]:
         """Return one of the 14 variants of each face, drawn anew, whitened."""

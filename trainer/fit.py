@@ -116,14 +116,15 @@ def build(name: str, settings: dict[str, Any], expressions: list[str], seed: int
     """Return an untrained method, its weights drawn from the seed."""
     kind = find_method(name)
     torch.manual_seed(seed)
-    constructor: Any = kind
+    constructor: Any = kind  # its arguments are every method's, but nn.Module does not say so
     method: Method = constructor(kind.Config(**settings), len(expressions))
-    return method.to(device, memory_format=torch.channels_last)
+    method.to(device).to(memory_format=torch.channels_last)
+    return method
 
 
 def _train(method: Method, data: FoldData, run: Run, seed: int, progress: Report, stop_after: int | None) -> None:
     def batches(stage: Stage, epoch: int, stream: int) -> Iterable[Any]:
-        return data.batches(stage.reads, stage.batch_size, epoch, stream)
+        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced)
 
     def validate() -> float:
         logits, _ = predict(method, data, "validation")

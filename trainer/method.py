@@ -47,8 +47,9 @@ class Stage:
     step: Callable[[Any], dict[str, Tensor]]
     optimizers: tuple[Optimizer, ...]
     schedule: Callable[[float], float] = constant
+    balanced: bool = False  # draw classes evenly, with replacement
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
-    complaint: Callable[[dict[str, float]], str | None] = lambda _: None  # from an epoch's means: why to stop
+    complaint: Callable[[dict[str, float], int], str | None] = lambda *_: None  # from means, epoch: why to stop
 
 
 class Method(nn.Module, ABC):

@@ -4,7 +4,6 @@ import base64
 import io
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ CODES = {"expression": "E", "identity": "I"}
 
 def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]]) -> str:
     """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3)."""
-    return _template().render(
-        title=run.folder.name, config=run.read_json("config.json"), provenance=run.read_json("provenance.json"),
-        scores=scores, curves=_svg(_curves(run.metrics())), confusion=_svg(_confusion(scores["classification"])),
-        rows=retrieved, table=score_rows(scores),
+    return _render(
+        "report.html", title=run.folder.name, config=run.read_json("config.json"),
+        provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
+        curves=_svg(_curves(run.metrics())), confusion=_svg(_confusion(scores["classification"])), rows=retrieved,
     )  # fmt: skip
 
 
@@ -183,18 +182,16 @@ def _png(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _template() -> jinja2.Template:
+def _render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((package_files("trainer") / "report.html").read_text())
+    return environment.from_string(Path(__file__).with_name(template).read_text()).render(**values)
 
 
 def write_summary(runs: Sequence[Run], path: Path) -> str:
     """Write a page with the table of several runs; return the table as Markdown."""
     groups = table(runs)
     keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string((package_files("trainer") / "summary.html").read_text())
     part = path.with_name(f".{path.name}.part")
-    part.write_text(page.render(groups=groups, keys=keys, cell=_cell))
+    part.write_text(_render("summary.html", groups=groups, keys=keys, cell=_cell))
     part.replace(path)
     return markdown(groups)

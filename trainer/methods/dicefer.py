@@ -17,10 +17,12 @@ from trainer.config import one_of
 from trainer.estimators import ESTIMATORS, donsker_varadhan
 from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.method import Faces, Method, Pairs, Stage, constant, cosine
-from trainer.networks.critics import NEGATIVES, Critic, positions, whole
+from trainer.networks.critics import CRITICS, NEGATIVES, positions, whole
 from trainer.networks.encoder import Encoder
 from trainer.networks.heads import Classifier, Discriminator
 
+NUM_POSITIONS = 16  # of the last map of a 112 px face
+PATIENCE = 50  # epochs
 SCHEDULES = {"constant": constant, "cosine": cosine}
 
 
@@ -36,7 +38,10 @@ class DiceFerConfig:
     schedule: str = "constant"
     width: int = 64  # ResNet-18
     code_size: int = 64
+    standardise: bool = False  # (ours) codes of mean 0 and spread 1
+    critic: str = "concat"  # (ours: Hjelm et al. 2019; the paper names none)
     critic_width: int = 512  # (ours: Hjelm et al. 2019)
+    balanced: bool = False  # (ours) draw the pairs' classes evenly
     swap: bool = True  # Eq. 6: the map of one face with the code of the other
     global_weight: float = 0.5  # mu
     local_weight: float = 1.0  # nu
@@ -47,10 +52,10 @@ class DiceFerConfig:
     identity_estimator: str = "dv"
     discriminator_steps: int = 1  # (ours)
     discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
-    standardise: bool = False  # (ours) what the discriminator reads
 
     def __post_init__(self) -> None:
         """Refuse unknown names."""
+        one_of("critic", self.critic, CRITICS)
         one_of("negatives", self.negatives, NEGATIVES)
         one_of("expression_estimator", self.expression_estimator, ESTIMATORS)
         one_of("identity_estimator", self.identity_estimator, ESTIMATORS)
@@ -60,10 +65,11 @@ class DiceFerConfig:
 class Critics(nn.Module):
     """The global and the local critic of one stage."""
 
-    def __init__(self, channels: int, num_positions: int, code_size: int, width: int, negatives: str) -> None:
+    def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
         super().__init__()
-        self.whole = Critic(channels * num_positions, code_size, width, negatives)
-        self.local = Critic(channels, code_size, width, negatives)
+        critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
+        self.whole = critic(channels * NUM_POSITIONS, *rest)
+        self.local = critic(channels, *rest)
 
     def forward(self, feature_map: Tensor, codes: Tensor, estimator: str) -> dict[str, Tensor]:
         """Return estimates of the information that the map and the code share: globally, and at a mean position.
@@ -91,12 +97,13 @@ class DiceFer(Method):
     def __init__(self, config: DiceFerConfig, num_expressions: int) -> None:
         super().__init__()
         self.config = config
-        size, width = config.code_size, config.width
-        self.expression_encoder, self.identity_encoder = Encoder(size, width, config.standardise), Encoder(size, width, config.standardise)
+        size = config.code_size
+        self.expression_encoder = Encoder(size, config.width, config.standardise)
+        self.identity_encoder = Encoder(size, config.width, config.standardise)
         channels = self.expression_encoder.map_channels
-        self.expression_critics = Critics(channels, 16, size, config.critic_width, config.negatives)
-        self.identity_critics = Critics(2 * channels, 16, 2 * size, config.critic_width, config.negatives)
-        self.discriminator = Discriminator(size, config.standardise)
+        self.expression_critics = Critics(channels, size, config)
+        self.identity_critics = Critics(2 * channels, 2 * size, config)
+        self.discriminator = Discriminator(size)
         self.classifier = Classifier(size, num_expressions)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -148,7 +155,7 @@ class DiceFer(Method):
 
         return Stage(
             "expression", config.epochs_expression, config.batch_size, Pairs, step, (optimizer,),
-            schedule=SCHEDULES[config.schedule], complaint=_collapse,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse,
         )  # fmt: skip
 
     def _identity(self) -> Stage:
@@ -179,7 +186,7 @@ class DiceFer(Method):
 
         return Stage(
             "identity", config.epochs_identity, config.batch_size, Pairs, step, (encoder, adversary),
-            schedule=SCHEDULES[config.schedule], complaint=_collapse,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse,
         )  # fmt: skip
 
     def _discriminate(self, expression: Tensor, identity: Tensor) -> Tensor:
@@ -217,13 +224,17 @@ def _means(information: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value / 2 for name, value in information.items()}
 
 
-def _collapse(means: dict[str, float]) -> str | None:
-    """Say that a code has collapsed: it tells no face from another and its critic finds nothing."""
-    if means["spread"] > 1e-2 or means["nats"] > 0.05:
+def _collapse(means: dict[str, float], epoch: int) -> str | None:
+    """Say that a code tells no face from another: at once where it has shrunk to a point, else when PATIENCE is out.
+
+    A standardised code cannot shrink, but it can still hold nothing.
+    """
+    if means["nats"] > 0.05 or (means["spread"] > 1e-2 and epoch < PATIENCE):
         return None
     return (
         f"the code has collapsed: its spread is {means['spread']:.4f}, the information found {means['nats']:.3f} nats; "
-        "all in-batch negatives prevent it (--set negatives=all), or a smaller distance_weight"
+        "critic=cosine, negatives=all and standardise=true of the default preset prevent it, or a smaller "
+        "distance_weight"
     )
 
 

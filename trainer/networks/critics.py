@@ -4,13 +4,16 @@ Neither batch normalisation nor dropout: what differs between joint and marginal
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 NEGATIVES = ("all", "shift")
 
+Scores = tuple[Float[Tensor, "batch positions"], Float[Tensor, "pairs positions"]]
 
-class Critic(nn.Module):
+
+class ConcatCritic(nn.Module):
     """Three linear layers on a map's features and a code, joined (Hjelm et al. 2019, section 4 and appendix A.2).
 
     The first layer of [features, code] is a sum of two, so all pairs of a batch cost one pass of it and a sum.
@@ -31,13 +34,46 @@ class Critic(nn.Module):
 
     def forward(
         self, features: Float[Tensor, "batch positions features"], codes: Float[Tensor, "batch code"]
-    ) -> tuple[Float[Tensor, "batch positions"], Float[Tensor, "pairs positions"]]:
+    ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
         left, right = self.of_features(features), self.of_code(codes).unsqueeze(1)
         if self.negatives == "shift":
             return self.score(left + right).squeeze(-1), self.score(left + right.roll(1, 0)).squeeze(-1)
-        scores = self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1)  # row i, column j: features i, code j
-        return scores.diagonal().T, scores[~torch.eye(len(codes), dtype=torch.bool, device=codes.device)]
+        return joint_and_marginal(self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1), "all")
+
+
+class CosineCritic(nn.Module):
+    """The cosine of a linear map of the features and one of the code, times SCALE (after Chen et al. 2020, SimCLR).
+
+    All pairs of a batch cost one matrix product, and a score is bounded: the Donsker-Varadhan objective has no way to
+    grow for ever (docs/papers.md). Arguments as for ConcatCritic; `width` is the space in which the cosine is taken.
+    """
+
+    SCALE = 10.0
+
+    def __init__(self, features: int, code: int, width: int, negatives: str) -> None:
+        super().__init__()
+        self.of_features = nn.Linear(features, width)
+        self.of_code = nn.Linear(code, width)
+        self.negatives = negatives
+
+    def forward(
+        self, features: Float[Tensor, "batch positions features"], codes: Float[Tensor, "batch code"]
+    ) -> Scores:
+        """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
+        left, right = F.normalize(self.of_features(features), dim=-1), F.normalize(self.of_code(codes), dim=-1)
+        return joint_and_marginal(self.SCALE * torch.einsum("ipd,jd->ijp", left, right), self.negatives)
+
+
+CRITICS = {"concat": ConcatCritic, "cosine": CosineCritic}
+
+
+def joint_and_marginal(scores: Float[Tensor, "batch batch positions"], negatives: str) -> Scores:
+    """Split the scores of (features i, code j), at row i and column j, into those of i = j and the `negatives`."""
+    place = torch.arange(len(scores), device=scores.device)
+    if negatives == "shift":
+        return scores[place, place], scores[place, place.roll(1)]
+    return scores[place, place], scores[place[:, None] != place]
 
 
 def positions(feature_map: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch positions channels"]:

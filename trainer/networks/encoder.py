@@ -11,6 +11,8 @@ class Encoder(nn.Module):
     Args:
         code_size: length of the code.
         width: channels of the first stage; 64 is ResNet-18, whose map at 112 px is 512 x 4 x 4.
+        standardise: give each dimension of the code mean 0 and spread 1 in a batch: it cannot collapse, nor can
+            a change of scale pass for a change of content.
     """
 
     def __init__(self, code_size: int, width: int = 64, standardise: bool = False) -> None:

@@ -1,0 +1,78 @@
+"""Write docs/manifest.md and docs/cli.md from the code: `make docs`. A test says when they are stale."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from manifests import schema
+
+DOCS = Path(__file__).parent
+
+MANIFEST = """# The manifest: what joins `fertools` and `trainer`
+
+Written by `make docs` from [manifests/schema.py](../manifests/schema.py). Files are Parquet, format version {version}.
+
+    manifests/ckplus.parquet                    one row a face, the crop in the row      fertools prepare
+    manifests/ckplus.pairs.parquet              same-expression pairs a fold and epoch   fertools make-folds
+    manifests/ckplus.whitening/fold03.parquet   statistics of a training part (zca)      fertools make-folds
+
+```python
+import io
+import pandas as pd
+from PIL import Image
+
+faces = pd.read_parquet("manifests/ckplus.parquet", columns=["face_id", "expression", "subject", "fold"])  # at once
+row = pd.read_parquet("manifests/ckplus.parquet").iloc[0]
+Image.open(io.BytesIO(row["image"]["bytes"])).show()
+```
+
+Fold k tests on the faces of fold k, validates on fold k + 1 (the last on fold 1) and trains on the rest; only usable
+faces with an expression take part. No person is in two of the three parts.
+
+## One row a face
+{faces}
+
+The crop is {crop} x {crop} px; its centre {face} x {face} px are the face that a network sees. The margin is there so that
+a face turned by up to 15 degrees has no invented corner.
+
+## One row a pair
+{pairs}
+
+## Whitening statistics of one fold
+{whitening}
+"""
+
+
+def table(columns: pa.Schema) -> str:
+    """Return a schema as a Markdown table."""
+    lines = ["| column | type | null | meaning | unit |", "|---|---|---|---|---|"]
+    for field in columns:
+        about = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        null = "yes" if field.nullable else "no"
+        lines.append(f"| {field.name} | {field.type} | {null} | {about['meaning']} | {about.get('unit', '')} |")
+    return "\n".join(lines)
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page and its text."""
+    manifest = MANIFEST.format(
+        version=schema.VERSION, crop=schema.CROP_SIZE, face=schema.FACE_SIZE, faces=table(schema.FACES),
+        pairs=table(schema.PAIRS), whitening=table(schema.WHITENING),
+    )  # fmt: skip
+    commands = [
+        subprocess.run(
+            [sys.executable, "-m", "typer", f"{name}.cli", "utils", "docs", "--name", name],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for name in ("fertools", "trainer")
+    ]  # fmt: skip
+    cli = "\n".join(line.rstrip() for line in "\n".join(commands).strip().splitlines()) + "\n"
+    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)
+        print(path)

@@ -1,0 +1,149 @@
+"""Both commands as a user types them: what they print, what they refuse, where they leave things."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import fertools.cli
+import trainer.cli
+from fertools.datasets import DATASETS
+from manifests import files
+
+COMMANDS = {"fertools": fertools.cli.app, "trainer": trainer.cli.app}
+SMALL = "--set width=4 --set code_size=8 --set batch_size=12"
+
+
+def run(line, code=0):
+    """Run a command line and return what it wrote on stdout and on stderr."""
+    name, *words = line.split()
+    result = CliRunner().invoke(COMMANDS[name], words, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.fixture
+def manifests(patterns, tmp_path):
+    shutil.copytree(patterns.parent, tmp_path / "manifests")
+    return tmp_path / "manifests"
+
+
+# --- fertools
+
+
+def test_from_drawing_to_a_contact_sheet(tmp_path):
+    raw, manifests = tmp_path / "raw", tmp_path / "manifests"
+    run(f"fertools draw CK+ --raw {raw} --subjects 4 --seed 3")
+    told, _ = run(f"fertools prepare ck+ --raw {raw} --manifests {manifests}")
+    assert "4 people" in told and "drawn faces, a stand-in" in told
+    again = json.loads(run(f"fertools prepare ckplus --raw {raw} --manifests {manifests} --json")[0])
+    assert again["up_to_date"] and again["found"] == again["usable"] + again["outside"] + len(again["quarantined"])
+    folds = json.loads(run(f"fertools make-folds Ck+ --manifests {manifests} --num-folds 4 --json")[0])
+    assert sum(fold["faces"] for fold in folds["folds"]) == again["usable"] > 0
+    sheet = tmp_path / "sheet.png"
+    assert run(f"fertools show CK+ --manifests {manifests} --out {sheet}")[0].split() == [str(sheet)]
+    with Image.open(sheet) as picture:
+        assert min(picture.size) > 112
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("fertools prepare ck", ["no dataset 'ck'", *DATASETS]),
+        ("fertools draw folder", ["cannot be drawn", "ckplus"]),
+        ("fertools prepare ck+ --labels x.csv", ["has labels of its own", "fertools prepare folder"]),
+        ("fertools prepare ck+ --raw {tmp}/none", ["no such folder", "Emotion", "jeffcohn.net", "fertools draw ck"]),
+        ("fertools prepare ck+ --raw {tmp}/empty", ["holds nothing", "Emotion", "jeffcohn.net", "fertools draw ck"]),
+        ("fertools prepare ck+ --raw {tmp}/zipped", ["unpack extended-cohn-kanade-images.zip first"]),
+        ("fertools make-folds --manifests {tmp}", ["no manifest in", "fertools prepare DATASET"]),
+        ("fertools make-folds mmi --manifests {tmp}/manifests", ["'mmi' is not prepared", "prepared: set"]),
+        ("fertools make-folds --manifests {tmp}/manifests --num-folds 30", ["8 subjects", "30 folds"]),
+        ("fertools prepare folder --raw {tmp}/empty --protocol x", ["x", "all"]),
+        ("fertools draw ck+ --raw {tmp}/zipped", ["zipped"]),
+        ("trainer fit --manifests {tmp}/empty", ["no manifest in", "fertools prepare DATASET"]),
+        ("trainer fit --manifests {tmp}/manifests --dataset ck+", ["'ck+' is not prepared", "prepared: set"]),
+        ("trainer fit --manifests {tmp}/manifests --method gan", ["no method 'gan'", "dicefer", "resnet"]),
+        ("trainer fit --manifests {tmp}/manifests --preset x", ["no preset 'x' of dicefer", "paper", "demo"]),
+        ("trainer fit --manifests {tmp}/manifests --set x=1", ["no setting 'x'", "learning_rate"]),
+        ("trainer fit --manifests {tmp}/manifests --set width=wide", ["width=wide", "expected int"]),
+        ("trainer fit --manifests {tmp}/manifests --set critic=x", ["critic=x", "concat, cosine"]),
+        ("trainer fit --manifests {tmp}/manifests --fold 9", ["no fold 9", "1 to 4"]),
+        ("trainer fit --manifests {tmp}/manifests --fold 1 --all-folds", ["exclude each other"]),
+        ("trainer fit --manifests {tmp}/manifests --device abacus", ["no device 'abacus'", "auto"]),
+        ("trainer report {tmp}/none", ["none has no config.json", "trainer fit"]),
+        ("trainer evaluate {tmp}/none", ["none has no config.json", "trainer fit"]),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("manifests")
+def test_a_refusal_says_what_was_found_and_what_to_do(line, words, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped/extended-cohn-kanade-images.zip").touch()
+    told, error = run(line.format(tmp=tmp_path), code=1)
+    assert error.startswith("error: ") and told == ""
+    assert [word for word in words if word not in error] == [], error
+
+
+def test_a_manifest_without_folds_asks_for_them(tmp_path):
+    run(f"fertools draw ck+ --raw {tmp_path}/raw --subjects 2")
+    run(f"fertools prepare ck+ --raw {tmp_path}/raw --manifests {tmp_path}")
+    _, error = run(f"trainer fit --manifests {tmp_path}", code=1)
+    assert "no folds" in error and "fertools make-folds" in error
+
+
+# --- trainer
+
+
+def test_fit_tells_its_scores_resumes_nothing_and_reports(manifests, tmp_path):
+    line = f"trainer fit --manifests {manifests} --runs {tmp_path}/runs --method resnet --epochs 2 {SMALL}"
+    told, _ = run(f"{line} --all-folds")
+    assert told.count("expression accuracy") == 4 and "+-" in told  # each fold, then mean and spread
+    runs = sorted((tmp_path / "runs").glob("*fold*"))
+    assert [path.name[-12:] for path in runs] == [f"fold{fold:02d}-seed0" for fold in range(1, 5)]
+    again, _ = run(f"{line} --fold 2")
+    assert "was finished already" in again
+    (scores,) = json.loads(run(f"{line} --fold 2 --json")[0])
+    assert scores["run"] == str(runs[1])
+    groups = json.loads(run(f"trainer report {' '.join(map(str, runs))} --json")[0])
+    assert groups[0]["count"] == 4 and groups[0]["folds"] == [1, 2, 3, 4]
+    accuracies = [json.loads((path / "scores.json").read_text())["classification"]["accuracy"] for path in runs]
+    assert groups[0]["mean"]["accuracy"] == pytest.approx(sum(accuracies) / 4)
+    judged = json.loads(run(f"trainer evaluate {runs[1]} --manifests {manifests} --json")[0])
+    assert judged["classification"] == scores["classification"]
+
+
+def test_a_run_is_not_judged_on_another_manifest(manifests, tmp_path):
+    line = f"trainer fit --manifests {manifests} --runs {tmp_path}/runs --method resnet --epochs 1 {SMALL}"
+    run(line)
+    folder = next((tmp_path / "runs").iterdir())
+    run(f"fertools make-folds --manifests {manifests} --num-folds 4 --seed 7")
+    _, error = run(f"trainer evaluate {folder} --manifests {manifests}", code=1)
+    assert "was trained on another manifest" in error and "pairs_sha256" in error
+    _, error = run(line, code=1)
+    assert "holds another run" in error
+
+
+def test_methods_lists_every_setting_of_every_preset():
+    told, _ = run("trainer methods")
+    known = json.loads(run("trainer methods --json")[0])
+    for method, presets in known.items():
+        assert method in told and all(name in told for settings in presets.values() for name in settings)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_a_runnable_example(name):
+    told, _ = run(f"{name} --help")
+    app = COMMANDS[name]
+    for command in app.registered_commands:
+        word = (command.name or command.callback.__name__).replace("_", "-")
+        assert word in told
+        assert f"Example: {name} {word}" in run(f"{name} {word} --help")[0]
+
+
+def test_manifests_read_in_pandas(manifests):
+    import pandas as pd
+
+    head = pd.read_parquet(manifests / "set.parquet").drop(columns="image").head()
+    assert list(head["expression"]) and "subject" in head and files.find(manifests)[0].name == "set.parquet"

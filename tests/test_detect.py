@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from fertools import images
+from fertools.detect import Detector, Face, choose
+
+
+def face(x, y, size, score=0.99):
+    return Face(np.float32([x, y, x + size, y + size]), np.zeros((5, 2), np.float32), score)
+
+
+def test_the_largest_face_is_meant():
+    assert choose([face(300, 200, 60), face(0, 0, 120), face(100, 100, 50)], (480, 640)).area == 120**2
+
+
+def test_of_faces_about_as_large_the_most_central_is_meant():
+    near, far = face(270, 190, 100), face(10, 10, 108)
+    assert choose([far, near], (480, 640)) is near
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector("cpu")
+
+
+def test_a_drawn_face_is_found_with_its_landmarks_in_order(detector, drawn_raw):
+    path = sorted((drawn_raw / "cohn-kanade-images").rglob("*.png"))[0]
+    image = images.decode(path.read_bytes())
+    found = choose(detector(image), image.shape)
+    left_eye, right_eye, nose, left_mouth, right_mouth = found.landmarks
+    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < nose[0] < right_mouth[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+    assert found.score > 0.9
+
+
+@pytest.mark.parametrize("shape", [(490, 640, 3), (12, 12, 3), (1, 1, 3), (5, 4000, 3)])
+def test_no_face_is_no_error(detector, shape):
+    assert detector(np.full(shape, 90, np.uint8)) == []
