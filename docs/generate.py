@@ -34,8 +34,8 @@ faces with an expression take part. No person is in two of the three parts.
 ## One row a face
 {faces}
 
-The crop is {crop} x {crop} px; its centre {face} x {face} px are the face that a network sees. The margin is there so that
-a face turned by up to 15 degrees has no invented corner.
+The crop is {crop} x {crop} px; its centre {face} x {face} px are the face that a network sees. The margin is there so
+that a face turned by up to 15 degrees has no invented corner.
 
 ## One row a pair
 {pairs}

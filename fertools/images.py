@@ -1,6 +1,7 @@
 """Image files to pixels, within bounds: what is too large, cut short or no image at all is refused with a reason."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -60,7 +61,9 @@ def _open(root: Path, path: Path) -> BinaryIO:
 
 def _header(file: BinaryIO) -> Image.Image:
     """Return an image whose header is sound and whose size is bounded; its pixels are not decoded yet."""
-    start = file.read(16)
+    start = file.read(24)
+    if start.startswith(PNG_START):
+        _check_png(file, start)
     file.seek(0)
     try:
         with warnings.catch_warnings():
@@ -69,15 +72,23 @@ def _header(file: BinaryIO) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"too large: {error}") from error
     except Exception as error:  # a hostile header may raise anything: it becomes that file's reason
-        raise ImageError(f"not an image: it starts with {start.decode('ascii', errors='replace')!r}") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"too large: {image.width} x {image.height} px; at most {MAX_PIXELS:,} pixels are decoded")
-    if start.startswith(PNG_START):
-        file.seek(-min(1024, file.seek(0, io.SEEK_END)), io.SEEK_END)
-        if PNG_END not in file.read():
-            raise ImageError("cut short: the PNG has no end")
-        file.seek(0)
+        raise ImageError(f"not an image: it starts with {start[:16].decode('ascii', errors='replace')!r}") from error
+    _check_size(image.width, image.height)
     return image
+
+
+def _check_png(file: BinaryIO, start: bytes) -> None:
+    """Refuse a PNG that is too large or ends early: what Pillow calls no image at all."""
+    if len(start) == 24:
+        _check_size(*struct.unpack(">II", start[16:]))
+    file.seek(-min(1024, file.seek(0, io.SEEK_END)), io.SEEK_END)
+    if PNG_END not in file.read():
+        raise ImageError("cut short: the PNG has no end")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"too large: {width} x {height} px; at most {MAX_PIXELS:,} pixels are decoded")
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ Then a classifier is trained on E. docs/papers.md says what the paper leaves ope
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +35,7 @@ class DiceFerConfig:
     epochs_identity: int = 100
     epochs_classifier: int = 100
     learning_rate: float = 1e-4
+    weight_decay: float = 0.0  # (ours) decoupled: AdamW
     schedule: str = "constant"
     width: int = 64  # ResNet-18
     code_size: int = 64
@@ -129,9 +130,9 @@ class DiceFer(Method):
         yield self._identity()
         yield self._classifier()
 
-    def _adam(self, *modules: nn.Module) -> torch.optim.Adam:
+    def _adam(self, *modules: nn.Module) -> torch.optim.AdamW:
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate)
+        return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def _expression(self) -> Stage:
         """Stage 1: maximise Eq. 8, the swapped information (Eq. 6) less the distance of a pair's codes (Eq. 7)."""
@@ -240,12 +241,8 @@ def _collapse(means: dict[str, float], epoch: int) -> str | None:
 
 PAPER = DiceFerConfig()
 DEFAULT = DiceFerConfig(
-    schedule="cosine", learning_rate=1e-3, negatives="all", identity_estimator="jsd", critic_width=256,
-    discriminator_steps=2, discriminator_shifts=4, standardise=True,
+    learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, critic="cosine", critic_width=64,
+    negatives="all", balanced=True, identity_estimator="jsd", discriminator_steps=2, discriminator_shifts=4,
 )  # fmt: skip
-DEMO = DiceFerConfig(
-    schedule="cosine", learning_rate=1e-3, negatives="all", identity_estimator="jsd", critic_width=128, width=16,
-    discriminator_steps=2, discriminator_shifts=4, standardise=True,
-    epochs_expression=40, epochs_identity=20, epochs_classifier=20,
-)  # fmt: skip
+DEMO = replace(DEFAULT, width=16, epochs_identity=30, epochs_classifier=20)
 DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

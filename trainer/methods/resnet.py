@@ -19,6 +19,7 @@ class ResNetConfig:
     batch_size: int = 32
     epochs: int = 100
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0  # decoupled: AdamW
     width: int = 64  # ResNet-18
     code_size: int = 64  # what DICE-FER's E has, so that probes compare like with like
 
@@ -48,7 +49,8 @@ class ResNet(Method):
 
     def stages(self) -> Iterator[Stage]:
         """Train everything on labels."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=decay)
 
         def step(batch: Faces) -> dict[str, Tensor]:
             loss = F.cross_entropy(self(batch.image).float(), batch.expression)
@@ -63,4 +65,4 @@ class ResNet(Method):
         )  # fmt: skip
 
 
-ResNet.PRESETS = {"default": ResNetConfig(), "demo": ResNetConfig(width=16, epochs=60)}
+ResNet.PRESETS = {"default": ResNetConfig(), "demo": ResNetConfig(width=16)}
