@@ -14,6 +14,13 @@ from fertools.prepare import prepare
 from manifests import files, schema
 
 
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

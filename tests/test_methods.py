@@ -66,6 +66,15 @@ def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
         assert predictions[0] == predictions[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns, tmp_path):
+    run = library.fit(asked(patterns, name), tmp_path, torch.device("cuda"), silent)
+    assert run.read_json("provenance.json")["device"].startswith("cuda")
+    before = run.read_json("scores.json")["classification"]
+    assert library.evaluate_run(run, patterns.parent, CPU)["classification"]["faces"] == before["faces"]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_predictions_do_not_depend_on_the_batch(name, patterns):
     data = FoldData(patterns, 1, CPU)

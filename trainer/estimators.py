@@ -43,4 +43,25 @@ def jensen_shannon(joint: Joint, marginal: Marginal) -> Estimate:
     return -F.softplus(-joint.float()).mean(0) - F.softplus(marginal.float()).mean(0)
 
 
-ESTIMATORS: dict[str, Callable[[Joint, Marginal], Estimate]] = {"dv": donsker_varadhan, "jsd": jensen_shannon}
+def info_nce(joint: Joint, marginal: Marginal) -> Estimate:
+    r"""InfoNCE lower bound on mutual information, in nats: each joint pair against N marginal pairs of its own.
+
+    .. math:: \hat I_{NCE} = E_i [T_i - \log \frac{e^{T_i} + \sum_j e^{T_{ij}}}{N + 1}] \le \log(N + 1)
+
+    Every pair has a partition of its own, so that no few high scores decide what is learnt from the others.
+
+    Args:
+        joint: (B, ...).
+        marginal: (B N, ...); the N that stand against joint pair i stand together, in the order of the joint pairs.
+
+    Source:
+        van den Oord et al. 2018, Eq. 4 (arXiv:1807.03748); Hjelm et al. 2019, Eq. 5.
+    """
+    joint = joint.float().unsqueeze(1)
+    among = torch.cat([joint, marginal.float().unflatten(0, (len(joint), -1))], dim=1)
+    return (joint.squeeze(1) - torch.logsumexp(among, 1)).mean(0) + math.log(among.shape[1])
+
+
+ESTIMATORS: dict[str, Callable[[Joint, Marginal], Estimate]] = {
+    "dv": donsker_varadhan, "jsd": jensen_shannon, "nce": info_nce
+}  # fmt: skip

@@ -47,7 +47,8 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
         symbol = CODES.get(code, code)
         for what in ("expression", "identity"):
             probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
-            rows.append((f"{what} read from {symbol}", probe["accuracy"], f"chance {probe['chance']:.3f}"))
+            against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
+            rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
             for k in (1, 5):
                 if f"precision@{k}" in found:
                     ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import one_of
-from trainer.estimators import ESTIMATORS, donsker_varadhan
+from trainer.estimators import ESTIMATORS, donsker_varadhan, info_nce
 from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.method import Faces, Method, Pairs, Stage, constant, cosine
 from trainer.networks.critics import CRITICS, NEGATIVES, positions, whole
@@ -75,14 +75,15 @@ class Critics(nn.Module):
     def forward(self, feature_map: Tensor, codes: Tensor, estimator: str) -> dict[str, Tensor]:
         """Return estimates of the information that the map and the code share: globally, and at a mean position.
 
-        `nats` is the Donsker-Varadhan value of the global scores, whatever the estimator.
+        `nats` is a lower bound from the global scores: InfoNCE where they were trained by it, else Donsker-Varadhan.
         """
         estimate = ESTIMATORS[estimator]
+        bound = info_nce if estimator == "nce" else donsker_varadhan
         scores = self.whole(whole(feature_map), codes)
         return {
             "global": estimate(*scores).mean(),
             "local": estimate(*self.local(positions(feature_map), codes)).mean(),
-            "nats": donsker_varadhan(*(score.detach() for score in scores)).mean(),
+            "nats": bound(*(score.detach() for score in scores)).mean(),
         }
 
 
