@@ -68,7 +68,7 @@ def test_from_drawing_to_a_contact_sheet(tmp_path):
         ("trainer fit --manifests {tmp}/manifests --preset x", ["no preset 'x' of dicefer", "paper", "demo"]),
         ("trainer fit --manifests {tmp}/manifests --set x=1", ["no setting 'x'", "learning_rate"]),
         ("trainer fit --manifests {tmp}/manifests --set width=wide", ["width=wide", "expected int"]),
-        ("trainer fit --manifests {tmp}/manifests --set critic=x", ["critic=x", "concat, cosine"]),
+        ("trainer fit --manifests {tmp}/manifests --set critic=x", ["critic=x", "concat, bilinear"]),
         ("trainer fit --manifests {tmp}/manifests --fold 9", ["no fold 9", "1 to 4"]),
         ("trainer fit --manifests {tmp}/manifests --fold 1 --all-folds", ["exclude each other"]),
         ("trainer fit --manifests {tmp}/manifests --device abacus", ["no device 'abacus'", "auto"]),

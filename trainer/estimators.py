@@ -58,7 +58,7 @@ def info_nce(joint: Joint, marginal: Marginal) -> Estimate:
         van den Oord et al. 2018, Eq. 4 (arXiv:1807.03748); Hjelm et al. 2019, Eq. 5.
     """
     joint = joint.float().unsqueeze(1)
-    among = torch.cat([joint, marginal.float().unflatten(0, (len(joint), -1))], dim=1)
+    among = torch.cat([joint, marginal.float().reshape(len(joint), -1, *marginal.shape[1:])], dim=1)
     return (joint.squeeze(1) - torch.logsumexp(among, 1)).mean(0) + math.log(among.shape[1])
 
 

@@ -235,15 +235,16 @@ def _collapse(means: dict[str, float], epoch: int) -> str | None:
         return None
     return (
         f"the code has collapsed: its spread is {means['spread']:.4f}, the information found {means['nats']:.3f} nats; "
-        "critic=cosine, negatives=all and standardise=true of the default preset prevent it, or a smaller "
+        "critic=bilinear, negatives=all and standardise=true of the default preset prevent it, or a smaller "
         "distance_weight"
     )
 
 
 PAPER = DiceFerConfig()
 DEFAULT = DiceFerConfig(
-    learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, critic="cosine", critic_width=64,
-    negatives="all", balanced=True, identity_estimator="jsd", discriminator_steps=2, discriminator_shifts=4,
+    learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, balanced=True, distance_weight=0.2,
+    critic="bilinear", critic_width=64, negatives="all", expression_estimator="nce", identity_estimator="jsd",
+    discriminator_steps=2, discriminator_shifts=4,
 )  # fmt: skip
 DEMO = replace(DEFAULT, width=16, epochs_identity=30, epochs_classifier=20)
 DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

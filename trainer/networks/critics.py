@@ -4,7 +4,6 @@ Neither batch normalisation nor dropout: what differs between joint and marginal
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,14 +41,11 @@ class ConcatCritic(nn.Module):
         return joint_and_marginal(self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1), "all")
 
 
-class CosineCritic(nn.Module):
-    """The cosine of a linear map of the features and one of the code, times SCALE (after Chen et al. 2020, SimCLR).
+class BilinearCritic(nn.Module):
+    """The inner product of a linear map of the features and one of the code (van den Oord et al. 2018, Eq. 3).
 
-    All pairs of a batch cost one matrix product, and a score is bounded: the Donsker-Varadhan objective has no way to
-    grow for ever (docs/papers.md). Arguments as for ConcatCritic; `width` is the space in which the cosine is taken.
+    All pairs of a batch cost one matrix product. Arguments as for ConcatCritic; `width` is the product's length.
     """
-
-    SCALE = 10.0
 
     def __init__(self, features: int, code: int, width: int, negatives: str) -> None:
         super().__init__()
@@ -61,11 +57,11 @@ class CosineCritic(nn.Module):
         self, features: Float[Tensor, "batch positions features"], codes: Float[Tensor, "batch code"]
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
-        left, right = F.normalize(self.of_features(features), dim=-1), F.normalize(self.of_code(codes), dim=-1)
-        return joint_and_marginal(self.SCALE * torch.einsum("ipd,jd->ijp", left, right), self.negatives)
+        left, right = self.of_features(features), self.of_code(codes)
+        return joint_and_marginal(torch.einsum("ipd,jd->ijp", left, right) / left.shape[-1] ** 0.5, self.negatives)
 
 
-CRITICS = {"concat": ConcatCritic, "cosine": CosineCritic}
+CRITICS = {"concat": ConcatCritic, "bilinear": BilinearCritic}
 
 
 def joint_and_marginal(scores: Float[Tensor, "batch batch positions"], negatives: str) -> Scores:
