@@ -8,8 +8,15 @@ SHELL := /bin/bash
 .PHONY: demo test check lock docs
 .DELETE_ON_ERROR:
 
+# In a folder of its own, so that no data of yours is in the way.
 demo: .venv/done
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh
+	@mkdir -p demo && cd demo && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -ex && \
+	fertools draw ck+ && \
+	fertools prepare ck+ && \
+	fertools make-folds && \
+	trainer fit --fold 3 --preset demo && \
+	trainer fit --fold 3 --preset demo --method resnet && \
+	trainer report runs/ckplus-dicefer-demo-fold03-seed0 runs/ckplus-resnet-demo-fold03-seed0
 
 test: .venv/done
 	$(BIN)/pytest --quiet

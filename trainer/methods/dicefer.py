@@ -242,9 +242,9 @@ def _collapse(means: dict[str, float], epoch: int) -> str | None:
 
 PAPER = DiceFerConfig()
 DEFAULT = DiceFerConfig(
-    learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, balanced=True, distance_weight=0.2,
+    batch_size=16, learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, balanced=True,
     critic="bilinear", critic_width=64, negatives="all", expression_estimator="nce", identity_estimator="jsd",
     discriminator_steps=2, discriminator_shifts=4,
 )  # fmt: skip
-DEMO = replace(DEFAULT, width=16, epochs_identity=30, epochs_classifier=20)
+DEMO = replace(DEFAULT, width=16, epochs_identity=20, epochs_classifier=20)
 DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

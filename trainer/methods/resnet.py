@@ -19,7 +19,7 @@ class ResNetConfig:
     batch_size: int = 32
     epochs: int = 100
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0  # decoupled: AdamW
+    weight_decay: float = 1.0  # decoupled: AdamW
     width: int = 64  # ResNet-18
     code_size: int = 64  # what DICE-FER's E has, so that probes compare like with like
 
