@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from trainer.networks.critics import CRITICS, ConcatCritic, positions, whole
+from trainer.networks.critics import CRITICS, BilinearCritic, ConcatCritic, positions, whole
 from trainer.networks.encoder import Encoder
 
 
@@ -48,6 +48,18 @@ def test_a_critic_scores_joint_pairs_and_never_one_of_them_as_marginal(critic, n
         torch.testing.assert_close(marginal[row], alone[0])
     for i in range(5):
         torch.testing.assert_close(joint[i], score(features[[i, i]], codes[[i, i]])[0][0])
+
+
+def test_an_aligned_critic_starts_as_the_inner_product_of_codes():
+    encoder = Encoder(8, width=4).eval()
+    feature_map, codes = encoder(torch.randn(5, 1, 112, 112))
+    wanted = codes @ codes.T / 8**0.5
+    for features in (whole(feature_map), positions(feature_map)):
+        critic = BilinearCritic(features.shape[2], 8, 8, "all")
+        critic.align(encoder.fc)
+        joint, marginal = critic(features, codes)
+        torch.testing.assert_close(joint.mean(1), wanted.diagonal())  # a code is the mean of its positions'
+        torch.testing.assert_close(marginal.mean(1), wanted[~torch.eye(5, dtype=torch.bool)])
 
 
 def test_positions_keep_a_places_channels_together():

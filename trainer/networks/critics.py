@@ -60,6 +60,20 @@ class BilinearCritic(nn.Module):
         left, right = self.of_features(features), self.of_code(codes)
         return joint_and_marginal(torch.einsum("ipd,jd->ijp", left, right) / left.shape[-1] ** 0.5, self.negatives)
 
+    @torch.no_grad()
+    def align(self, head: nn.Linear) -> None:
+        """Start as the inner product of two codes, so that what two faces share counts from the first step.
+
+        Args:
+            head: the map from the features of one position to the code.
+        """
+        positions = self.of_features.in_features // head.in_features
+        nn.init.eye_(self.of_code.weight)
+        nn.init.zeros_(self.of_code.bias)
+        weight = self.of_code.weight @ head.weight / positions
+        self.of_features.weight.copy_(weight.repeat_interleave(positions, dim=1))  # as `whole` lays a map out
+        self.of_features.bias.copy_(self.of_code.weight @ head.bias)
+
 
 CRITICS = {"concat": ConcatCritic, "bilinear": BilinearCritic}
 
