@@ -15,6 +15,7 @@ def finished(folder, fold, accuracy, chance=0.1):
     run = Run(folder / f"set-resnet-demo-fold{fold:02d}-seed0")
     run.folder.mkdir(parents=True)
     run.write_json("config.json", {"dataset": "set", "method": "resnet", "fold": fold, "seed": 0})
+    run.write_json("provenance.json", {"device": "cpu: x"})
     probe = {"accuracy": 0.3, "chance": chance}
     codes = {"expression": {"expression_probe": probe, "identity_probe": probe}}
     run.write_json("scores.json", {"classification": CLASSIFICATION | {"accuracy": accuracy}, "codes": codes})

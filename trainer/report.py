@@ -110,6 +110,7 @@ def _group(name: str, runs: list[Run]) -> dict[str, Any]:
     return {
         "runs": name, "count": len(runs), "folds": sorted({config["fold"] for config in configs}),
         "seeds": sorted({config["seed"] for config in configs}), "pooled": f"{correct}/{faces}",
+        "devices": sorted({run.read_json("provenance.json")["device"] for run in runs}),
         "mean": {key: float(np.mean(values)) for key, values in columns.items()},
         "spread": {key: float(np.std(values, ddof=1)) if len(values) > 1 else None for key, values in columns.items()},
     }  # fmt: skip

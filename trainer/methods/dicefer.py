@@ -135,14 +135,14 @@ class DiceFer(Method):
         yield self._identity()
         yield self._classifier()
 
-    def _adam(self, *modules: nn.Module) -> torch.optim.AdamW:
+    def _adamw(self, *modules: nn.Module) -> torch.optim.AdamW:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def _expression(self) -> Stage:
         """Stage 1: maximise Eq. 8, the swapped information (Eq. 6) less the distance of a pair's codes (Eq. 7)."""
         config, critics = self.config, self.expression_critics
-        optimizer = self._adam(self.expression_encoder, critics)
+        optimizer = self._adamw(self.expression_encoder, critics)
 
         def step(batch: Pairs) -> dict[str, Tensor]:
             maps, codes = self.expression_encoder(torch.cat([batch.anchor, batch.partner]))
@@ -168,8 +168,8 @@ class DiceFer(Method):
     def _identity(self) -> Stage:
         """Stage 2: maximise Eq. 11, the information of a face and [E, I] (Eq. 9) less what ties I to E (Eq. 10)."""
         config, critics = self.config, self.identity_critics
-        encoder = self._adam(self.identity_encoder, critics)
-        adversary = self._adam(self.discriminator)
+        encoder = self._adamw(self.identity_encoder, critics)
+        adversary = self._adamw(self.discriminator)
 
         def step(batch: Pairs) -> dict[str, Tensor]:
             images = torch.cat([batch.anchor, batch.partner])
@@ -207,7 +207,7 @@ class DiceFer(Method):
     def _classifier(self) -> Stage:
         """Train the classifier on E, whose encoder stays as it is."""
         config = self.config
-        optimizer = self._adam(self.classifier)
+        optimizer = self._adamw(self.classifier)
 
         def step(batch: Faces) -> dict[str, Tensor]:
             loss = F.cross_entropy(self(batch.image).float(), batch.expression)
@@ -256,5 +256,5 @@ DEFAULT = DiceFerConfig(
     critic="bilinear", critic_width=64, negatives="all", expression_estimator="nce", identity_estimator="jsd",
     distance_weight=0.2, gated=True, discriminator_steps=2, discriminator_shifts=4,
 )  # fmt: skip
-DEMO = replace(DEFAULT, width=16, epochs_identity=20, epochs_classifier=20)
+DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
 DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

@@ -65,4 +65,4 @@ class ResNet(Method):
         )  # fmt: skip
 
 
-ResNet.PRESETS = {"default": ResNetConfig(), "demo": ResNetConfig(width=16)}
+ResNet.PRESETS = {"default": ResNetConfig(), "demo": ResNetConfig(width=16, epochs=150)}
