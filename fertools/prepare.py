@@ -106,6 +106,7 @@ def prepare(
 
     names = [f"{number:05d}-{key[:16]}.parquet" for number, key in enumerate(keys)]
     todo: Work = {parts / name: chunk for name, chunk in zip(names, chunks, strict=True)}
+    parts.mkdir(parents=True, exist_ok=True)
     _work(dataset.name, raw, todo, detect.pick_device(device), workers, progress)
 
     columns = ["expression", "subject", "usable", "reason", "source"]

@@ -101,7 +101,7 @@ def _epoch(method: Method, stage: Stage, batches: Batches, epoch: int, seed: int
     for name, value in means.items():
         if not math.isfinite(value):
             raise TrainingError(f"{where}: {name} is {value}; a smaller learning_rate or another estimator may help")
-    if complaint := stage.complaint(means, (epoch + 1) / stage.epochs):
+    if complaint := stage.complaint(means, epoch, stage.epochs):
         raise TrainingError(f"{where}: {complaint}")
     return means | {"seconds": time.perf_counter() - started}
 

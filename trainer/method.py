@@ -49,7 +49,7 @@ class Stage:
     schedule: Callable[[float], float] = constant
     balanced: bool = False  # draw classes evenly, with replacement
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
-    complaint: Callable[[dict[str, float], float], str | None] = lambda *_: None  # means, share done: why to stop
+    complaint: Callable[[dict[str, float], int, int], str | None] = lambda *_: None  # means, epoch, epochs: why to stop
 
 
 class Method(nn.Module, ABC):

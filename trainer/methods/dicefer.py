@@ -236,12 +236,12 @@ def _share(nats: Tensor) -> Tensor:
     return (nats.detach() / math.log(2)).clamp(0, 1)
 
 
-def _collapse(means: dict[str, float], done: float) -> str | None:
+def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
     """Say that a code tells no face from another: at once where it has shrunk to a point, else at half of the stage.
 
     A standardised code cannot shrink, but it can still hold nothing.
     """
-    if means["nats"] > 0.05 or (means["spread"] > 1e-2 and done < 0.5):
+    if means["nats"] > 0.05 or (means["spread"] > 1e-2 and epoch < max(epochs / 2, 20)):
         return None
     return (
         f"the code has collapsed: its spread is {means['spread']:.4f}, the information found {means['nats']:.3f} nats; "
