@@ -89,7 +89,7 @@ class Critics(nn.Module):
 
 
 class DiceFer(Method):
-    """Both encoders, their critics, the discriminator and the classifier.
+    """DICE-FER: expression and identity decoupled by mutual information, in two stages, then a classifier.
 
     One encoder serves both faces of a pair: they come from one set and change places freely.
     """

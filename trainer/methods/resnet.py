@@ -25,7 +25,7 @@ class ResNetConfig:
 
 
 class ResNet(Method):
-    """One encoder, one linear layer on its code."""
+    """ResNet-18 on labels, the baseline: one encoder, one linear layer on its code."""
 
     Config = ResNetConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
