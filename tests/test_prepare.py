@@ -119,6 +119,7 @@ def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(drawn_raw, drawn_m
         while not (tmp_path / ".ckplus.parts").exists():
             assert run.poll() is None
             time.sleep(0.02)
+        time.sleep(1)  # both workers are starting, which takes some seconds
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, told = run.communicate(timeout=120)
     assert run.returncode == 130 and "the same command goes on from here" in told
