@@ -39,5 +39,5 @@ docs: .venv/done
 	touch $@
 
 lock: .venv/done
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock pyproject.toml
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--extra dev --generate-hashes --no-emit-index-url --output-file requirements.lock pyproject.toml

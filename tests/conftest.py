@@ -69,7 +69,7 @@ def drawn_manifest(drawn_raw, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def patterns(tmp_path_factory) -> Path:
-    """A manifest that needs no detector: four people, three expressions, two sequences each, as bright squares.
+    """A manifest that needs no detector: eight people, three expressions, two sequences each, as bright squares.
 
     The expression is the square's column, the person its row and the background's grey.
     """

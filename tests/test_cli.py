@@ -96,7 +96,7 @@ def test_a_manifest_without_folds_asks_for_them(tmp_path):
 # --- trainer
 
 
-def test_fit_tells_its_scores_resumes_nothing_and_reports(manifests, tmp_path):
+def test_fit_tells_its_scores_does_a_run_once_and_compares_runs(manifests, tmp_path):
     line = f"trainer fit --manifests {manifests} --runs {tmp_path}/runs --method resnet --epochs 2 {SMALL}"
     told, _ = run(f"{line} --all-folds")
     assert told.count("expression accuracy") == 4 and "+-" in told  # each fold, then mean and spread
