@@ -30,12 +30,12 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "trainer.networks": ["trainer.networks"],
     "trainer.method": [],
     "trainer.methods": ["trainer.config", "trainer.estimators", "trainer.losses", "trainer.method", "trainer.networks"],
-    "trainer.methods.__init__": ["trainer.method", "trainer.methods"],
+    "trainer.methods.__init__": ["trainer.config", "trainer.method", "trainer.methods"],
     "trainer.data": ["manifests", "trainer.method"],
     "trainer.run": ["trainer.errors"],
     "trainer.loop": ["trainer.errors", "trainer.method", "trainer.run"],
-    "trainer.evaluate": [],
-    "trainer.report": ["trainer.evaluate", "trainer.run"],
+    "trainer.metrics": ["trainer.estimators", "trainer.metrics", "trainer.networks"],
+    "trainer.report": ["trainer.metrics", "trainer.run"],
     "trainer": ["trainer", "manifests"],
 }
 FILES = [

@@ -9,9 +9,10 @@ import torch
 
 from trainer import fit as library
 from trainer.data import FoldData
+from trainer.evaluate import evaluate_run, predict
 from trainer.loop import TrainingError
 from trainer.method import Faces, Pairs
-from trainer.methods import METHODS
+from trainer.methods import METHODS, build
 from trainer.methods.dicefer import DiceFer, DiceFerConfig
 from trainer.run import Run, RunError
 
@@ -34,7 +35,7 @@ def asked(manifest, method, *settings, fold=1, seed=0, preset="demo"):
 
 
 def weights(run):
-    method = library.build(**built(run))
+    method = build(**built(run))
     run.load_weights(method)
     return method.state_dict()
 
@@ -51,7 +52,7 @@ def timeless(run):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
     whole = library.fit(asked(patterns, name), tmp_path / "whole", CPU, silent)
-    untrained = library.build(**built(whole)).state_dict()
+    untrained = build(**built(whole)).state_dict()
     assert any(not torch.equal(untrained[key], value) for key, value in weights(whole).items())
     assert all(np.isfinite(value) for row in whole.metrics() for key, value in row.items() if key != "stage")
     for stop in range(1, len(whole.metrics())):
@@ -72,13 +73,13 @@ def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns,
     run = library.fit(asked(patterns, name), tmp_path, torch.device("cuda"), silent)
     assert run.read_json("provenance.json")["device"].startswith("cuda")
     before = run.read_json("scores.json")["classification"]
-    assert library.evaluate_run(run, patterns.parent, CPU)["classification"]["faces"] == before["faces"]
+    assert evaluate_run(run, patterns.parent, CPU)["classification"]["faces"] == before["faces"]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_predictions_do_not_depend_on_the_batch(name, patterns):
     data = FoldData(patterns, 1, CPU)
-    method = library.build(name, dataclasses.asdict(asked(patterns, name).config()), data.expressions, 0, CPU).eval()
+    method = build(name, dataclasses.asdict(asked(patterns, name).config()), data.expressions, 0, CPU).eval()
     images = next(data.upright("validation"))[:6]
     with torch.inference_mode():
         together = method(images)
@@ -112,7 +113,7 @@ def test_the_seed_changes_the_weights(patterns, tmp_path):
 def test_evaluating_again_gives_the_same_and_is_recorded(patterns, tmp_path):
     run = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
     before = run.read_json("scores.json")
-    assert json.loads(json.dumps(library.evaluate_run(run, patterns.parent, CPU))) == before
+    assert json.loads(json.dumps(evaluate_run(run, patterns.parent, CPU))) == before
     assert len(run.read_json("provenance.json")["test_opened"]) == 2
 
 
@@ -235,8 +236,8 @@ def test_stages_are_the_runs_and_the_best_validation_epoch_is_kept(patterns, tmp
     run = library.fit(asked(patterns, "resnet", "epochs=6"), tmp_path, CPU, silent)
     accuracies = [row["validation_accuracy"] for row in run.metrics()]
     data = FoldData(patterns, 1, CPU)
-    method = library.build(**built(run))
+    method = build(**built(run))
     run.load_weights(method)
-    logits, _ = library.predict(method, data, "validation")
+    logits, _ = predict(method, data, "validation")
     assert (logits.argmax(1) == data.classes("validation").numpy()).mean() == max(accuracies)
     assert isinstance(run, Run)

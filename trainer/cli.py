@@ -138,11 +138,12 @@ def evaluate(
     Example: trainer evaluate runs/ckplus-dicefer-default-fold03-seed0
     """
     with refusals():
-        from trainer import fit as library
         from trainer import report
+        from trainer.evaluate import evaluate_run
+        from trainer.fit import pick_device
         from trainer.run import load_run
 
-        scores = library.evaluate_run(load_run(run), manifests_dir, library.pick_device(device))
+        scores = evaluate_run(load_run(run), manifests_dir, pick_device(device))
         typer.echo(json.dumps(scores) if as_json else report.text(scores))
 
 

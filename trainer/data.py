@@ -55,6 +55,19 @@ class FoldData:
         """Read the test faces: to be done once, when nothing is left to choose."""
         self._crops["test"] = self._read("test")
 
+    def provenance(self) -> dict[str, Any]:
+        """Return what the faces are, by hash, and how they were prepared."""
+        whitening = files.whitening_path(self.manifest, self.fold)
+        return {
+            "manifest_sha256": files.file_sha256(self.manifest),
+            "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
+            "whitening": self.metadata["whitening"]["kind"],
+            "whitening_sha256": files.file_sha256(whitening) if whitening.exists() else None,
+            "protocol": self.metadata["summary"]["protocol"],
+            "drawn": self.metadata["summary"]["drawn"],
+            "prepared_by": self.metadata["commit"],
+        }
+
     def classes(self, part: str) -> Int[Tensor, " faces"]:
         """Return the class of each face of a part, as a place in `expressions`."""
         names = self.table["expression"].take(self.rows[part]).to_pylist()

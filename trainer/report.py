@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluate import cosine_similarities
+from trainer.metrics.retrieval import cosine_similarities
 from trainer.run import Run
 
 matplotlib.use("svg")  # no display
