@@ -35,6 +35,8 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "trainer.run": ["trainer.errors"],
     "trainer.loop": ["trainer.errors", "trainer.method", "trainer.run"],
     "trainer.metrics": ["trainer.estimators", "trainer.metrics", "trainer.networks"],
+    "trainer.tables": ["trainer.metrics"],
+    "trainer.papers": ["trainer.papers"],
     "trainer.report": ["trainer.metrics", "trainer.run"],
     "trainer": ["trainer", "manifests"],
 }

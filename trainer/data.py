@@ -1,11 +1,12 @@
 """A manifest to batches: crops stay uint8 on the device, and are turned, cut and whitened there."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
@@ -24,24 +25,36 @@ Whitener = Callable[[Tensor], Tensor]
 class FoldData:
     """The faces of one fold's parts. The test part is read by `open_test` and by nothing else."""
 
-    def __init__(self, manifest: Path, fold: int, device: torch.device) -> None:
-        """Read training and validation faces and the pairs.
+    def __init__(self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = ()) -> None:
+        """Read training and validation faces and the pairs: all, or those of some expressions.
 
         Raises:
-            ManifestError: no such fold, or pairs or whitening that are not this manifest's.
+            ManifestError: no such fold or expression, or pairs or whitening that are not this manifest's.
         """
         self.manifest, self.fold, self.device = manifest, fold, device
         self.table = files.read(manifest)
         self.metadata = files.read_metadata(manifest)
         self.rows = schema.parts(self.table, fold)
-        self._refuse_empty()
         known = {name for rows in self.rows.values() for name in self.table["expression"].take(rows).to_pylist()}
-        self.expressions = sorted(known)
+        if not known.issuperset(expressions):
+            unknown = ", ".join(sorted(set(expressions) - known))
+            raise schema.ManifestError(f"{manifest}: no face shows {unknown}; it has {', '.join(sorted(known))}")
+        self.expressions = sorted(expressions or known)
         self._pairs = files.read_pairs(manifest, fold, self.table)
+        if expressions:
+            self._keep(expressions)
+        self._refuse_empty()
         self._grids = variant_grids().to(device)
         self.whiten = whitener(manifest, fold, self.metadata["whitening"]["kind"], device)
         self._crops = {name: self._read(name) for name in ("train", "validation")}
         self._training_classes = self.classes("train")
+
+    def _keep(self, expressions: Collection[str]) -> None:
+        """Leave out the faces, and the pairs, of all other expressions."""
+        wanted = np.isin(self.table["expression"].to_pylist(), sorted(expressions))
+        self.rows = {part: rows[wanted[rows]] for part, rows in self.rows.items()}
+        kept = wanted[self._pairs["anchor"]]
+        self._pairs = {name: column[kept] for name, column in self._pairs.items()}
 
     def _refuse_empty(self) -> None:
         for name, rows in self.rows.items():
@@ -117,13 +130,36 @@ class FoldData:
 
     def upright(self, part: str) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
         """Yield the faces of a part as they are, whitened, in row order."""
-        for crops in torch.split(self._crops[part], EVALUATION_BATCH):
-            faces = crops[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN].float() / 255
-            yield self.whiten(faces)
+        return upright(self._crops[part], self.whiten)
+
+    def variants(self, part: str) -> Iterator[Iterator[Float[Tensor, "batch 1 112 112"]]]:
+        """Yield the faces of a part in each of the 14 variants, whitened, in row order."""
+        for grid in self._grids:
+            yield (
+                self.whiten(F.grid_sample(crops.unsqueeze(1).float() / 255, grid.expand(len(crops), -1, -1, -1),
+                                          align_corners=False))
+                for crops in torch.split(self._crops[part], EVALUATION_BATCH)
+            )  # fmt: skip
 
     def pictures(self, part: str) -> NDArray[np.uint8]:
         """Return the faces of a part to look at: (faces, 112, 112)."""
         return self._crops[part][:, MARGIN:-MARGIN, MARGIN:-MARGIN].cpu().numpy()
+
+
+def upright(crops: UInt8[Tensor, "faces 144 144"], whiten: Whitener) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
+    """Yield faces as they are, whitened, in the order of their crops."""
+    for batch in torch.split(crops, EVALUATION_BATCH):
+        yield whiten(batch[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN].float() / 255)
+
+
+def read_all(
+    manifest: Path, expressions: Collection[str], device: torch.device
+) -> tuple[pa.Table, UInt8[Tensor, "faces 144 144"]]:
+    """Return the rows and the crops of every usable face of some expressions, whatever its fold."""
+    table = files.read(manifest)
+    usable = np.array(table["usable"].to_pylist()) & np.isin(table["expression"].to_pylist(), sorted(expressions))
+    rows = np.flatnonzero(usable)
+    return table.take(rows), torch.from_numpy(files.read_images(manifest, rows)).to(device)
 
 
 def variant_grids() -> Float[Tensor, "14 112 112 2"]:

@@ -16,7 +16,7 @@ from trainer.evaluate import judge, predict
 from trainer.loop import Report, train
 from trainer.method import Method, Stage
 from trainer.methods import build, find_method
-from trainer.run import Run, environment
+from trainer.run import Run, RunError, environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,9 @@ class Asked:
     epochs: int | None  # of every stage
     fold: int
     seed: int
+    expressions: tuple[str, ...] = ()  # none: all that the manifest has
+    start: Path | None = None  # a finished run whose stages before `stage` are taken over
+    stage: str | None = None
 
     def config(self) -> Any:
         """Return the method's settings.
@@ -50,6 +53,7 @@ class Asked:
         """Return the name of the run's folder: all that is asked, in words."""
         parts = [self.manifest.stem, self.method, self.preset, *self.settings]
         parts += [] if self.epochs is None else [f"epochs={self.epochs}"]
+        parts += ["+".join(self.expressions)] if self.expressions else []
         return "-".join([*parts, f"fold{self.fold:02d}", f"seed{self.seed}"])
 
 
@@ -72,20 +76,22 @@ def fit(asked: Asked, runs: Path, device: torch.device, progress: Report, stop_a
     """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is."""
     config = asked.config()
     run = Run(runs / asked.name())
-    data = FoldData(asked.manifest, asked.fold, device)
+    data = FoldData(asked.manifest, asked.fold, device, asked.expressions)
     settings = dataclasses.asdict(config)
-    run.start(
-        {
-            "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
-            "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions,
-        },
-        environment(device) | {"commit": files.commit(), "data": data.provenance()},
-    )  # fmt: skip
+    whole = {
+        "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
+        "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions,
+    }  # fmt: skip
+    provenance = environment(device) | {"commit": files.commit(), "data": data.provenance()}
+    begun = _find_start(asked, whole, provenance) if asked.start else None
+    run.start(whole | {"start": begun and begun.about}, provenance)
     if run.finished:
         return run
     method = build(asked.method, settings, data.expressions, asked.seed, device)
+    if begun:
+        begun.run.load_weights(method, begun.modules)
     if not run.trained:
-        _train(method, data, run, asked.seed, progress, stop_after)
+        _train(method, data, run, asked.seed, progress, stop_after, begun.first_stage if begun else 0)
         if not run.trained:
             return run
     else:
@@ -94,7 +100,42 @@ def fit(asked: Asked, runs: Path, device: torch.device, progress: Report, stop_a
     return run
 
 
-def _train(method: Method, data: FoldData, run: Run, seed: int, progress: Report, stop_after: int | None) -> None:
+@dataclass(frozen=True)
+class Start:
+    """Stages that another run has trained."""
+
+    run: Run
+    first_stage: int  # to be trained
+    modules: tuple[str, ...]  # to be taken over
+    about: dict[str, Any]
+
+
+def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]) -> Start:
+    """Return where to begin. What the earlier stages were trained with is that run's, and stays written down there.
+
+    Raises:
+        ConfigError: no such stage.
+        RunError: a run of another method, dataset, fold, seed, set of expressions or manifest.
+    """
+    assert asked.start is not None
+    trained = find_method(asked.method).TRAINED
+    if asked.stage not in trained:
+        raise ConfigError(f"no stage {asked.stage!r} of {asked.method} to start from; known: {', '.join(trained)}")
+    first = list(trained).index(asked.stage)
+    run = Run(asked.start)
+    other = run.read_json("config.json") | {"data": run.read_json("provenance.json")["data"]}
+    mine = config | {"data": provenance["data"]}
+    differing = [key for key in mine if key not in ("preset", "settings") and other[key] != mine[key]]
+    if differing:
+        raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
+    about = {"run": run.folder.name, "stage": asked.stage, "weights_sha256": run.weights_sha256()}
+    modules = tuple(name for stage in list(trained)[:first] for name in trained[stage])
+    return Start(run, first, modules, about)
+
+
+def _train(
+    method: Method, data: FoldData, run: Run, seed: int, progress: Report, stop_after: int | None, first_stage: int
+) -> None:
     def batches(stage: Stage, epoch: int, stream: int) -> Iterable[Any]:
         return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced)
 
@@ -102,7 +143,9 @@ def _train(method: Method, data: FoldData, run: Run, seed: int, progress: Report
         logits, _ = predict(method, data, "validation")
         return float((logits.argmax(1) == data.classes("validation").cpu().numpy()).mean())
 
-    if train(method, batches, validate, run, seed=seed, report=progress, stop_after=stop_after):
+    if train(
+        method, batches, validate, run, seed=seed, first_stage=first_stage, report=progress, stop_after=stop_after
+    ):
         run.finish_training(method)
 
 

@@ -34,7 +34,7 @@ class Place:
 
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
-    report: Report = lambda *_: None, stop_after: int | None = None,
+    first_stage: int = 0, report: Report = lambda *_: None, stop_after: int | None = None,
 ) -> bool:  # fmt: skip
     """Run every stage, from the run's checkpoint where there is one; after each epoch write a checkpoint.
 
@@ -43,6 +43,7 @@ def train(
 
     Args:
         validate: accuracy on the validation fold, for stages that select their best epoch.
+        first_stage: how many stages are done already, elsewhere.
         stop_after: stop after so many epochs of this call, as an interruption would.
 
     Returns:
@@ -52,7 +53,7 @@ def train(
         TrainingError: what a stage logs is not finite, or the stage complains (of a collapse, say).
     """
     saved = run.checkpoint()
-    place = Place(**saved.place) if saved else Place()
+    place = Place(**saved.place) if saved else Place(stage=first_stage)
     epochs_run = 0
     for index, stage in enumerate(method.stages()):
         if index < place.stage:
@@ -73,7 +74,7 @@ def train(
                 if epoch + 1 == stage.epochs:
                     run.load_best(method)
             place.epoch = epoch + 1
-            run.log(stage.name, epoch, logged)
+            run.log(stage.name, epoch, logged, stage.concern(logged))
             run.save(method, stage.optimizers, asdict(place))
             report(stage.name, epoch + 1, stage.epochs, logged)
             epochs_run += 1

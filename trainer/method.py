@@ -50,6 +50,7 @@ class Stage:
     balanced: bool = False  # draw classes evenly, with replacement
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
     complaint: Callable[[dict[str, float], int, int], str | None] = lambda *_: None  # means, epoch, epochs: why to stop
+    concern: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
 
 
 class Method(nn.Module, ABC):
@@ -57,6 +58,7 @@ class Method(nn.Module, ABC):
 
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
+    TRAINED: ClassVar[dict[str, tuple[str, ...]]]  # stage, in order -> the submodules whose weights it leaves final
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch expressions"]:

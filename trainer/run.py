@@ -6,6 +6,7 @@
 Every file but TensorBoard's is written whole under a temporary name, then renamed. Nothing is ever unpickled.
 """  # noqa: D208
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,8 +101,8 @@ class Run:
 
     # --- metrics
 
-    def log(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Add an epoch's values to metrics.jsonl and to TensorBoard."""
+    def log(self, stage: str, epoch: int, values: dict[str, float], note: str | None = None) -> None:
+        """Add an epoch's values, and what is to be noted of it, to metrics.jsonl and to TensorBoard."""
         if self._board is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -109,7 +110,7 @@ class Run:
         for name, value in values.items():
             self._board.add_scalar(f"{stage}/{name}", value, len(self._rows))
         self._board.flush()
-        self._rows.append({"stage": stage, "epoch": epoch} | values)
+        self._rows.append({"stage": stage, "epoch": epoch} | values | ({"note": note} if note else {}))
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -167,19 +168,31 @@ class Run:
         for name in ("checkpoint.safetensors", "best.safetensors"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def load_weights(self, module: nn.Module) -> None:
-        """Take the weights of the trained run.
+    def load_weights(self, module: nn.Module, submodules: Sequence[str] = ()) -> None:
+        """Take the weights of the trained run, all or those of some submodules.
 
         Raises:
             RunError: there are none, or of another shape.
         """
+        path = self._trained_weights()
+        try:
+            weights = load_file(path)
+            for name in submodules or [""]:
+                prefix = f"{name}." if name else ""
+                mine = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+                module.get_submodule(name).load_state_dict(mine)
+        except (SafetensorError, RuntimeError) as error:
+            raise RunError(f"{path} does not fit this version of the method: {error}") from error
+
+    def weights_sha256(self) -> str:
+        """Return the hash of the trained weights."""
+        return hashlib.sha256(self._trained_weights().read_bytes()).hexdigest()
+
+    def _trained_weights(self) -> Path:
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise RunError(f"{self.folder} has no weights: it is not trained to its end; trainer fit goes on with it")
-        try:
-            module.load_state_dict(load_file(path))
-        except (SafetensorError, RuntimeError) as error:
-            raise RunError(f"{path} does not fit this version of the method: {error}") from error
+        return path
 
     @property
     def trained(self) -> bool:

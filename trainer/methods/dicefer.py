@@ -3,10 +3,12 @@
 Stage 1 learns the expression code E from pairs that share nothing but their expression: the map of one face must tell
 the code of the other. Stage 2 learns the identity code I: with E it must tell its own face, and be independent of E.
 Then a classifier is trained on E. docs/papers.md says what the paper leaves open and how it is settled.
+
+Two variants go beyond the paper: `joint` lets stage 2 move E too, `finetuned` lets the classifier.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,16 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import one_of
-from trainer.estimators import ESTIMATORS, donsker_varadhan, info_nce
+from trainer.config import ConfigError, one_of
+from trainer.estimators import ESTIMATORS, donsker_varadhan, info_nce, mine
 from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.method import Faces, Method, Pairs, Stage, constant, cosine
 from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, positions, whole
-from trainer.networks.encoder import Encoder
+from trainer.networks.encoder import Encoder, PairEncoder
 from trainer.networks.heads import Classifier, Discriminator
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}
+TRAINING_ESTIMATORS = (*ESTIMATORS, "mine")  # MINE keeps an average, all others are functions of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class DiceFerConfig:
     schedule: str = "constant"
     width: int = 64  # ResNet-18
     code_size: int = 64
+    shared: bool = True  # (ours) one E and one I encoder for both faces of a pair; the paper writes psi_M, psi_N
     standardise: bool = False  # (ours) codes of mean 0 and spread 1
     critic: str = "concat"  # (ours: Hjelm et al. 2019; the paper names none)
     critic_width: int = 512  # (ours: Hjelm et al. 2019)
@@ -54,14 +58,22 @@ class DiceFerConfig:
     identity_estimator: str = "dv"
     discriminator_steps: int = 1  # (ours)
     discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
+    joint: bool = False  # (ours) stage 2 goes on with stage 1's objective and hides I from E as well as E from I
+    finetuned: bool = False  # (ours) the classifier's gradient reaches E
 
     def __post_init__(self) -> None:
         """Refuse unknown names."""
         one_of("critic", self.critic, CRITICS)
         one_of("negatives", self.negatives, NEGATIVES)
-        one_of("expression_estimator", self.expression_estimator, ESTIMATORS)
-        one_of("identity_estimator", self.identity_estimator, ESTIMATORS)
+        one_of("expression_estimator", self.expression_estimator, TRAINING_ESTIMATORS)
+        one_of("identity_estimator", self.identity_estimator, TRAINING_ESTIMATORS)
         one_of("schedule", self.schedule, SCHEDULES)
+        for name in ("expression_estimator", "identity_estimator"):
+            if self.negatives == "other" and getattr(self, name) != "nce":
+                raise ConfigError(
+                    f"negatives=other with {name}={getattr(self, name)}: without pairs of one class the marginal is no "
+                    "product of marginals and the divergence is infinite; use negatives=all, or the estimator nce"
+                )
 
 
 class Critics(nn.Module):
@@ -72,45 +84,67 @@ class Critics(nn.Module):
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
         self.whole = critic(channels * NUM_POSITIONS, *rest)
         self.local = critic(channels, *rest)
+        self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
+        self.register_buffer("local_average", torch.full((NUM_POSITIONS,), -math.inf))
 
-    def forward(self, feature_map: Tensor, codes: Tensor, estimator: str) -> dict[str, Tensor]:
+    def forward(self, feature_map: Tensor, codes: Tensor, estimator: str, classes: Tensor) -> dict[str, Tensor]:
         """Return estimates of the information that the map and the code share: globally, and at a mean position.
 
         `nats` is a lower bound from the global scores: InfoNCE where they were trained by it, else Donsker-Varadhan.
         """
-        estimate = ESTIMATORS[estimator]
         bound = info_nce if estimator == "nce" else donsker_varadhan
-        scores = self.whole(whole(feature_map), codes)
+        whole_scores = self.whole(whole(feature_map), codes, classes)
+        local_scores = self.local(positions(feature_map), codes, classes)
         return {
-            "global": estimate(*scores).mean(),
-            "local": estimate(*self.local(positions(feature_map), codes)).mean(),
-            "nats": bound(*(score.detach() for score in scores)).mean(),
+            "global": self._estimate(estimator, whole_scores, "whole_average"),
+            "local": self._estimate(estimator, local_scores, "local_average"),
+            "nats": bound(*(score.detach() for score in whole_scores)).mean(),
         }
+
+    def _estimate(self, estimator: str, scores: tuple[Tensor, Tensor], average: str) -> Tensor:
+        if estimator != "mine":
+            return ESTIMATORS[estimator](*scores).mean()
+        estimate, renewed = mine(*scores, self.get_buffer(average))
+        self.get_buffer(average).copy_(renewed)
+        return estimate.mean()
 
 
 class DiceFer(Method):
     """DICE-FER: expression and identity decoupled by mutual information, in two stages, then a classifier.
 
-    One encoder serves both faces of a pair: they come from one set and change places freely.
+    Args:
+        config: the settings.
+        num_expressions: how many classes.
+        make_encoder: another encoder than the ResNet-18 of the settings, whose last map has 16 positions.
     """
 
     Config = DiceFerConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
+    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {
+        "expression": ("expression_encoder", "expression_critics"),
+        "identity": ("identity_encoder", "identity_critics", "discriminator"),
+        "classifier": ("classifier",),
+    }
 
-    def __init__(self, config: DiceFerConfig, num_expressions: int) -> None:
+    def __init__(
+        self, config: DiceFerConfig, num_expressions: int, make_encoder: Callable[[], Any] | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         size = config.code_size
-        self.expression_encoder = Encoder(size, config.width, config.standardise)
-        self.identity_encoder = Encoder(size, config.width, config.standardise)
-        channels = self.expression_encoder.map_channels
+        make = make_encoder or (lambda: Encoder(size, config.width, config.standardise))
+        self.expression_encoder = PairEncoder(make, config.shared)
+        self.identity_encoder = PairEncoder(make, config.shared)
+        anchor: Any = self.expression_encoder.sides[0]
+        channels = anchor.map_channels
         self.expression_critics = Critics(channels, size, config)
         for critic in self.expression_critics.children():
             if isinstance(critic, BilinearCritic):
-                critic.align(self.expression_encoder.fc)
+                critic.align(anchor.fc)
         self.identity_critics = Critics(2 * channels, 2 * size, config)
         self.discriminator = Discriminator(size)
         self.classifier = Classifier(size, num_expressions)
+        self._entropy = math.log(num_expressions)  # nats: more no two faces of one class can share
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify by the expression code alone."""
@@ -118,21 +152,25 @@ class DiceFer(Method):
         return logits
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
-        """Return E and I."""
-        return {"expression": self.expression_encoder(images)[1], "identity": self.identity_encoder(images)[1]}
+        """Return E and I; of encoders that are not shared, the partners' E too."""
+        codes = {"expression": self.expression_encoder(images)[1], "identity": self.identity_encoder(images)[1]}
+        if not self.config.shared:
+            codes["expression of partners"] = self.expression_encoder(images, -1)[1]
+        return codes
 
     def train(self, mode: bool = True) -> "DiceFer":
         """Switch to training; a frozen encoder stays in evaluation, or its batch statistics would drift."""
         super().train(mode)
-        if not self.expression_encoder.conv1.weight.requires_grad:
+        if not next(self.expression_encoder.parameters()).requires_grad:
             self.expression_encoder.eval()
         return self
 
     def stages(self) -> Iterator[Stage]:
         """Expression; then, with its encoder frozen, identity and the classifier."""
         yield self._expression()
-        self.expression_encoder.requires_grad_(False)
+        self.expression_encoder.requires_grad_(self.config.joint)
         yield self._identity()
+        self.expression_encoder.requires_grad_(self.config.finetuned)
         yield self._classifier()
 
     def _adamw(self, *modules: nn.Module) -> torch.optim.AdamW:
@@ -140,61 +178,91 @@ class DiceFer(Method):
         return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def _expression(self) -> Stage:
-        """Stage 1: maximise Eq. 8, the swapped information (Eq. 6) less the distance of a pair's codes (Eq. 7)."""
-        config, critics = self.config, self.expression_critics
-        optimizer = self._adamw(self.expression_encoder, critics)
+        """Stage 1: maximise Eq. 8."""
+        config = self.config
+        optimizer = self._adamw(self.expression_encoder, self.expression_critics)
 
         def step(batch: Pairs) -> dict[str, Tensor]:
-            maps, codes = self.expression_encoder(torch.cat([batch.anchor, batch.partner]))
-            (map_anchor, map_partner), (anchor, partner) = maps.chunk(2), codes.chunk(2)
-            read = (partner, anchor) if config.swap else (anchor, partner)
-            sides = [
-                critics(map_anchor, read[0], config.expression_estimator),
-                critics(map_partner, read[1], config.expression_estimator),
-            ]
-            information = {name: sides[0][name] + sides[1][name] for name in sides[0]}
-            distance = code_distance(anchor, partner)
-            gate = _share(information["nats"] / 2) if config.gated else 1.0
-            loss = config.distance_weight * gate * distance
-            loss = loss - config.global_weight * information["global"] - config.local_weight * information["local"]
+            maps, codes = self.expression_encoder.both(batch.anchor, batch.partner)
+            loss, logged = self._expression_loss(maps, codes, batch.expression)
             _minimise(loss, optimizer)
-            return _means(information) | {"distance": distance, "spread": spread(codes)}
+            return logged
 
         return Stage(
             "expression", config.epochs_expression, config.batch_size, Pairs, step, (optimizer,),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse, concern=self._concern,
         )  # fmt: skip
 
+    def _expression_loss(self, maps: Tensor, codes: Tensor, classes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what Eq. 8 minimises, the distance of a pair's codes (Eq. 7) less the swapped information (Eq. 6)."""
+        config, critics = self.config, self.expression_critics
+        (map_anchor, map_partner), (anchor, partner) = maps.chunk(2), codes.chunk(2)
+        read = (partner, anchor) if config.swap else (anchor, partner)
+        sides = [
+            critics(map_anchor, read[0], config.expression_estimator, classes),
+            critics(map_partner, read[1], config.expression_estimator, classes),
+        ]
+        information = {name: sides[0][name] + sides[1][name] for name in sides[0]}
+        distance = code_distance(anchor, partner)
+        gate = _share(information["nats"] / 2) if config.gated else 1.0
+        loss = config.distance_weight * gate * distance
+        loss = loss - config.global_weight * information["global"] - config.local_weight * information["local"]
+        return loss, _means(information) | {"distance": distance, "spread": spread(codes)}
+
     def _identity(self) -> Stage:
-        """Stage 2: maximise Eq. 11, the information of a face and [E, I] (Eq. 9) less what ties I to E (Eq. 10)."""
+        """Stage 2: maximise Eq. 11, the information of a face and [E, I] (Eq. 9) less what ties I to E (Eq. 10).
+
+        Where E moves too, its own information (Eq. 8) and the adversary (Eq. 10) move it, never Eq. 9, which would
+        draw the person into E.
+        """
         config, critics = self.config, self.identity_critics
-        encoder = self._adamw(self.identity_encoder, critics)
+        also = (self.expression_encoder, self.expression_critics) if config.joint else ()
+        encoder = self._adamw(self.identity_encoder, critics, *also)
         adversary = self._adamw(self.discriminator)
 
         def step(batch: Pairs) -> dict[str, Tensor]:
-            images = torch.cat([batch.anchor, batch.partner])
-            with torch.no_grad():
-                expression_map, expression = self.expression_encoder(images)
-            identity_map, identity = self.identity_encoder(images)
+            with torch.set_grad_enabled(config.joint):
+                expression_map, expression = self.expression_encoder.both(batch.anchor, batch.partner)
+            identity_map, identity = self.identity_encoder.both(batch.anchor, batch.partner)
             for _ in range(config.discriminator_steps):
-                _minimise(told := self._discriminate(expression, identity.detach()), adversary)
-            maps = torch.cat([expression_map, identity_map], dim=1)
-            both = torch.cat([expression, identity], dim=1)
+                _minimise(told := self._discriminate(expression.detach(), identity.detach()), adversary)
+            maps = torch.cat([expression_map.detach(), identity_map], dim=1)
+            both = torch.cat([expression.detach(), identity], dim=1)
             sides = [
-                critics(side_map, code, config.identity_estimator)
+                critics(side_map, code, config.identity_estimator, batch.expression)
                 for side_map, code in zip(maps.chunk(2), both.chunk(2), strict=True)
             ]
             information = {name: sides[0][name] + sides[1][name] for name in sides[0]}
             hidden = 2 * independence_loss(self.discriminator(expression, identity))  # of anchors and of partners
             loss = config.adversarial_weight * hidden
             loss = loss - config.global_weight * information["global"] - config.local_weight * information["local"]
+            logged = _means(information) | {
+                "discriminator": told,
+                "independence": hidden / 2,
+                "spread": spread(identity),
+            }
+            if config.joint:
+                kept, of_expression = self._expression_loss(expression_map, expression, batch.expression)
+                loss = loss + kept
+                logged |= {f"expression {name}": value for name, value in of_expression.items()}
             _minimise(loss, encoder)
-            return _means(information) | {"discriminator": told, "independence": hidden / 2, "spread": spread(identity)}
+            return logged
 
         return Stage(
             "identity", config.epochs_identity, config.batch_size, Pairs, step, (encoder, adversary),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse, concern=self._concern,
         )  # fmt: skip
+
+    def _concern(self, means: dict[str, float]) -> str | None:
+        """Name what does not stop a training, but is to be known of it."""
+        num_negatives = self.config.batch_size * (1 if self.config.negatives == "shift" else self.config.batch_size - 1)
+        if means["nats"] > 3 * math.log(num_negatives):
+            return "the critic diverges: it claims more information than the batch can show"
+        if means.get("discriminator", 1.0) < 0.1:
+            return "the discriminator has won: it tells the codes of one face from those of two without error"
+        if "distance" in means and means["nats"] > self._entropy + 0.2:
+            return "more information than the expressions hold: a leak through the pairs, or a critic that diverges"
+        return None
 
     def _discriminate(self, expression: Tensor, identity: Tensor) -> Tensor:
         """Return the discriminator's loss on codes of anchors and partners; each side is shuffled in itself."""
@@ -205,9 +273,10 @@ class DiceFer(Method):
         return discriminator_loss(torch.cat(independent), joint)
 
     def _classifier(self) -> Stage:
-        """Train the classifier on E, whose encoder stays as it is."""
+        """Train the classifier on E, whose encoder stays as it is unless it is fine-tuned."""
         config = self.config
-        optimizer = self._adamw(self.classifier)
+        also = (self.expression_encoder,) if config.finetuned else ()
+        optimizer = self._adamw(self.classifier, *also)
 
         def step(batch: Faces) -> dict[str, Tensor]:
             loss = F.cross_entropy(self(batch.image).float(), batch.expression)
@@ -257,4 +326,4 @@ DEFAULT = DiceFerConfig(
     distance_weight=0.2, gated=True, discriminator_steps=2, discriminator_shifts=4,
 )  # fmt: skip
 DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
-DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}
+DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO, "joint": replace(DEFAULT, joint=True)}

@@ -4,12 +4,13 @@ Neither batch normalisation nor dropout: what differs between joint and marginal
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-NEGATIVES = ("all", "shift")
+NEGATIVES = ("all", "shift", "other")
 
 Scores = tuple[Float[Tensor, "batch positions"], Float[Tensor, "pairs positions"]]
+Classes = Int[Tensor, " batch"] | None  # of the faces: only negatives of `other` classes read them
 
 
 class ConcatCritic(nn.Module):
@@ -21,7 +22,8 @@ class ConcatCritic(nn.Module):
         features: length of the feature vector.
         code: length of the code.
         width: units of both hidden layers.
-        negatives: `all` B (B - 1) pairs of a batch that do not belong together, or those one `shift` away.
+        negatives: `all` B (B - 1) pairs of a batch that do not belong together, those one `shift` away, or those of
+            `other` classes: all pairs, and -inf, which InfoNCE does not count, where two share a class.
     """
 
     def __init__(self, features: int, code: int, width: int, negatives: str) -> None:
@@ -32,13 +34,18 @@ class ConcatCritic(nn.Module):
         self.negatives = negatives
 
     def forward(
-        self, features: Float[Tensor, "batch positions features"], codes: Float[Tensor, "batch code"]
+        self,
+        features: Float[Tensor, "batch positions features"],
+        codes: Float[Tensor, "batch code"],
+        classes: Classes = None,
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
         left, right = self.of_features(features), self.of_code(codes).unsqueeze(1)
         if self.negatives == "shift":
+            _refuse_one(len(codes))
             return self.score(left + right).squeeze(-1), self.score(left + right.roll(1, 0)).squeeze(-1)
-        return joint_and_marginal(self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1), "all")
+        scores = self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1)
+        return joint_and_marginal(scores, self.negatives, classes)
 
 
 class BilinearCritic(nn.Module):
@@ -54,11 +61,15 @@ class BilinearCritic(nn.Module):
         self.negatives = negatives
 
     def forward(
-        self, features: Float[Tensor, "batch positions features"], codes: Float[Tensor, "batch code"]
+        self,
+        features: Float[Tensor, "batch positions features"],
+        codes: Float[Tensor, "batch code"],
+        classes: Classes = None,
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
         left, right = self.of_features(features), self.of_code(codes)
-        return joint_and_marginal(torch.einsum("ipd,jd->ijp", left, right) / left.shape[-1] ** 0.5, self.negatives)
+        scores = torch.einsum("ipd,jd->ijp", left, right) / left.shape[-1] ** 0.5
+        return joint_and_marginal(scores, self.negatives, classes)
 
     @torch.no_grad()
     def align(self, head: nn.Linear) -> None:
@@ -75,15 +86,55 @@ class BilinearCritic(nn.Module):
         self.of_features.bias.copy_(self.of_code.weight @ head.bias)
 
 
-CRITICS = {"concat": ConcatCritic, "bilinear": BilinearCritic}
+class SeparableCritic(nn.Module):
+    """The inner product of a hidden layer of the features and one of the code, each linearly mapped.
+
+    All pairs of a batch cost one matrix product. Arguments as for ConcatCritic; `width` is also the product's length.
+    """
+
+    def __init__(self, features: int, code: int, width: int, negatives: str) -> None:
+        super().__init__()
+        self.of_features = nn.Sequential(nn.Linear(features, width), nn.ReLU())
+        self.of_code = nn.Sequential(nn.Linear(code, width), nn.ReLU())
+        self.product = BilinearCritic(width, width, width, negatives)
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch positions features"],
+        codes: Float[Tensor, "batch code"],
+        classes: Classes = None,
+    ) -> Scores:
+        """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
+        scores: Scores = self.product(self.of_features(features), self.of_code(codes), classes)
+        return scores
 
 
-def joint_and_marginal(scores: Float[Tensor, "batch batch positions"], negatives: str) -> Scores:
-    """Split the scores of (features i, code j), at row i and column j, into those of i = j and the `negatives`."""
+CRITICS = {"concat": ConcatCritic, "bilinear": BilinearCritic, "separable": SeparableCritic}
+
+
+def joint_and_marginal(
+    scores: Float[Tensor, "batch batch positions"], negatives: str, classes: Classes = None
+) -> Scores:
+    """Split the scores of (features i, code j), at row i and column j, into those of i = j and the `negatives`.
+
+    Raises:
+        ValueError: one face alone, which has no negatives; or negatives of `other` classes, and no classes.
+    """
+    _refuse_one(len(scores))
     place = torch.arange(len(scores), device=scores.device)
     if negatives == "shift":
         return scores[place, place], scores[place, place.roll(1)]
-    return scores[place, place], scores[place[:, None] != place]
+    joint, apart = scores[place, place], place[:, None] != place
+    if negatives == "other":
+        if classes is None:
+            raise ValueError("negatives=other: expected the classes of the batch, to leave out pairs of one class")
+        scores = scores.masked_fill((classes[:, None] == classes)[..., None], -torch.inf)
+    return joint, scores[apart]
+
+
+def _refuse_one(num: int) -> None:
+    if num < 2:
+        raise ValueError(f"a batch of {num}: expected two or more, for a face alone is its own negative")
 
 
 def positions(feature_map: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch positions channels"]:

@@ -1,5 +1,8 @@
 """ResNet-18 for one grey channel (He et al. 2016, arXiv:1512.03385), with torchvision's names for its parts."""
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
@@ -39,6 +42,31 @@ class Encoder(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         feature_map = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return feature_map, self.norm(self.fc(feature_map.mean((2, 3))))
+
+
+class PairEncoder(nn.Module):
+    """One encoder for both faces of a pair, or one for each; alone, a face is encoded as an anchor.
+
+    Args:
+        make: makes an encoder.
+        shared: one for both.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], shared: bool) -> None:
+        super().__init__()
+        self.sides = nn.ModuleList([make()] if shared else [make(), make()])
+
+    def forward(self, images: Tensor, side: int = 0) -> tuple[Tensor, Tensor]:
+        """Return map and code of faces; `side` is 0 for anchors, -1 for partners."""
+        encoded: tuple[Tensor, Tensor] = self.sides[side](images)
+        return encoded
+
+    def both(self, anchors: Tensor, partners: Tensor) -> tuple[Tensor, Tensor]:
+        """Return maps and codes of the anchors, then the partners; a shared encoder sees them as one batch."""
+        if len(self.sides) == 1:
+            return self.forward(torch.cat([anchors, partners]))
+        maps, codes = zip(self(anchors), self(partners, -1), strict=True)
+        return torch.cat(maps), torch.cat(codes)
 
 
 def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -1,0 +1,36 @@
+"""Runs that take a second: every method, narrow, for a few epochs."""
+
+import torch
+
+from trainer.fit import Asked
+from trainer.methods import build
+
+CPU = torch.device("cpu")
+SMALL = {
+    "dicefer": ("critic_width=16", "epochs_expression=2", "epochs_identity=2", "epochs_classifier=2"),
+    "resnet": ("epochs=3",),
+}
+
+
+def silent(*_):
+    pass
+
+
+def asked(manifest, method, *settings, fold=1, seed=0, preset="demo"):
+    settings = ("width=4", "code_size=8", "batch_size=12", *SMALL[method], *settings)
+    return Asked(manifest=manifest, method=method, preset=preset, settings=settings, epochs=None, fold=fold, seed=seed)
+
+
+def weights(run):
+    method = build(**built(run))
+    run.load_weights(method)
+    return method.state_dict()
+
+
+def built(run):
+    config = run.read_json("config.json")
+    return {key: config[key] for key in ("settings", "expressions", "seed")} | {"name": config["method"], "device": CPU}
+
+
+def timeless(run):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics()]
