@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from representations import axes_of, codes_of, rotated, sequences, subjects
 
-from trainer.metrics.disentanglement import attribute_predictability, dci, mutual_information_gap
+from trainer.metrics.disentanglement import (
+    _concentration,
+    attribute_predictability,
+    dci,
+    mutual_information_gap,
+)
 
 generator = np.random.default_rng(0)
 FACES = 600
@@ -91,3 +96,7 @@ def test_a_factor_that_does_not_vary_is_left_out_and_named():
     assert list(with_glasses["factors"]) == list(factors)
     alone = dci(ideal, glasses, groups)
     assert np.isnan([alone[name] for name in ("disentanglement", "completeness", "informativeness")]).all()
+
+
+def test_an_importance_rounded_below_zero_is_zero():
+    assert _concentration(np.array([1.0, -8e-19, 0.0])) == 1

@@ -11,7 +11,7 @@ from small_runs import CPU, asked, built, silent, timeless, weights
 
 from trainer import fit as library
 from trainer.data import FoldData
-from trainer.evaluate import evaluate_run, predict
+from trainer.evaluate import judge, load, predict
 from trainer.loop import TrainingError
 from trainer.methods import METHODS, build
 from trainer.run import Run, RunError
@@ -41,7 +41,7 @@ def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns,
     run = library.fit(asked(patterns, name), tmp_path, torch.device("cuda"), silent)
     assert run.read_json("provenance.json")["device"].startswith("cuda")
     before = run.read_json("scores.json")["classification"]
-    assert evaluate_run(run, patterns.parent, CPU)["classification"]["faces"] == before["faces"]
+    assert judge(run, *load(run, patterns.parent, CPU))["classification"]["faces"] == before["faces"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -81,7 +81,7 @@ def test_the_seed_changes_the_weights(patterns, tmp_path):
 def test_evaluating_again_gives_the_same_and_is_recorded(patterns, tmp_path):
     run = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
     before = run.read_json("scores.json")
-    assert json.loads(json.dumps(evaluate_run(run, patterns.parent, CPU))) == before
+    assert json.loads(json.dumps(judge(run, *load(run, patterns.parent, CPU)))) == before
     assert len(run.read_json("provenance.json")["test_opened"]) == 2
 
 
@@ -96,7 +96,7 @@ def test_stages_are_the_runs_and_the_best_validation_epoch_is_kept(patterns, tmp
     data = FoldData(patterns, 1, CPU)
     method = build(**built(run))
     run.load_weights(method)
-    logits, _ = predict(method, data, "validation")
+    logits, _ = predict(method, data.upright("validation"))
     assert (logits.argmax(1) == data.classes("validation").numpy()).mean() == max(accuracies)
     assert isinstance(run, Run)
 

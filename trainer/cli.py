@@ -52,6 +52,11 @@ def fit(
     settings: Annotated[list[str] | None, typer.Option("--set", help="name=value; may be repeated.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage.", show_default="the preset's")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Source of all chance.")] = 0,
+    expressions: Annotated[
+        str | None, typer.Option(help="Only these, separated by commas.", show_default="all")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(metavar="RUN", help="A finished run, to take stages from.")] = None,
+    stage: Annotated[str | None, typer.Option(help="With --start: the first stage to train.")] = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: Annotated[Path, typer.Option("--runs", help="Where runs are kept.")] = RUNS,
@@ -66,6 +71,8 @@ def fit(
     with refusals():
         if fold is not None and all_folds:
             raise TrainerError("--fold and --all-folds exclude each other")
+        if (start is None) != (stage is None):
+            raise TrainerError("--start RUN and --stage NAME go together: the run, and the first stage to train")
         manifest = only_manifest(manifests_dir, dataset)
         from trainer import fit as library
         from trainer import report
@@ -80,6 +87,9 @@ def fit(
                 epochs=epochs,
                 fold=number,
                 seed=seed,
+                expressions=tuple(expressions.split(",")) if expressions else (),
+                start=start,
+                stage=stage,
             )  # fmt: skip
             for number in folds
         ]
@@ -131,20 +141,38 @@ def only_manifest(manifests: Path, dataset: str | None) -> Path:
 
 @app.command()
 def evaluate(
-    run: RunFolder, manifests_dir: ManifestsDir = MANIFESTS, device: Device = "auto", as_json: AsJson = False
+    run: RunFolder,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Also MIG, DCI, SAP: about a minute a run.")] = False,
+    factors: Annotated[Path | None, typer.Option(help="With --thorough: table of known factors (CSV).")] = None,
+    on: Annotated[str | None, typer.Option(help="Judge it on every face of this other dataset.")] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """Judge a trained run again on its test fold; the run records that it was opened.
+    """Judge a trained run again on its test fold, which it records, or on another dataset.
 
-    Example: trainer evaluate runs/ckplus-dicefer-default-fold03-seed0
+    Example: trainer evaluate runs/ckplus-dicefer-default-fold03-seed0 --thorough
     """
     with refusals():
+        if factors and not thorough:
+            raise TrainerError("--factors are read by --thorough only; add it")
+        from trainer import evaluate as library
         from trainer import report
-        from trainer.evaluate import evaluate_run
         from trainer.fit import pick_device
         from trainer.run import load_run
 
-        scores = evaluate_run(load_run(run), manifests_dir, pick_device(device))
-        typer.echo(json.dumps(scores) if as_json else report.text(scores))
+        trained = load_run(run)
+        method, data = library.load(trained, manifests_dir, pick_device(device))
+        if on:
+            found = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
+            text = report.elsewhere(on, found)
+        else:
+            found = library.judge(trained, method, data)
+            text = report.text(found)
+        if thorough:
+            found["examination"] = library.examine(trained, method, data, factors)
+            text += "\n" + report.examination(found["examination"])
+        typer.echo(json.dumps(found) if as_json else text)
 
 
 @app.command()
@@ -166,6 +194,58 @@ def report(
         page = runs[0].parent / "report.html"
         typer.echo(library.write_summary(loaded, page))
         typer.echo(page)
+
+
+@app.command()
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="dice-fer, dice-fer/table2, ...")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Show every table and figure, and what is left to run.")] = False,
+    preset: Annotated[str, typer.Option(help="Where a method has it; see `trainer methods`.")] = "default",
+    folds: Annotated[str | None, typer.Option(help="Numbers, separated by commas.", show_default="all")] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
+    dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
+    out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    runs_dir: Annotated[Path, typer.Option("--runs", help="Where runs are kept.")] = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Fill a paper's tables and figures anew: run what is missing, set what is printed beside what was measured.
+
+    Datasets that are not prepared are left out and named. What was interrupted goes on.
+
+    Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
+    """
+    with refusals():
+        from trainer import reproduce as library
+        from trainer import tables
+        from trainer.fit import pick_device
+
+        grid = library.Grid(
+            manifests=manifests_dir, runs=runs_dir, preset=preset, folds=numbers(folds or ""), seeds=numbers(seeds),
+            device=pick_device(device),
+        )  # fmt: skip
+        items = library.find(names or ["dice-fer"])
+        if show or not names:
+            listed = [library.outline(name, item, grid) for name, item in items.items()]
+            typer.echo(json.dumps(listed) if as_json else "\n".join(library.outline_text(one) for one in listed))
+            return
+        for name, item in items.items():
+            missing = [] if dry else [job for job in library.jobs(item, grid) if not job.done]
+            for number, job in enumerate(missing, start=1):
+                with progress_bars(f"{name} {number}/{len(missing)}: {job.title}") as progress:
+                    job.work(progress)
+            table = library.write(name, item, grid, out)
+            typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
+            typer.echo(f"written: {out / name}.*", err=True)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a list like 1,2,3."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise TrainerError(f"{text!r} is no list of numbers; expected one like 1,2,3") from error
 
 
 @app.command()

@@ -16,6 +16,7 @@ from torch import Tensor
 from manifests import files, schema
 from trainer.method import Faces, Pairs
 
+VARIANTS = [(float(angle), flipped) for flipped in (False, True) for angle in schema.ANGLES]  # degrees
 MARGIN = (schema.CROP_SIZE - schema.FACE_SIZE) // 2
 EVALUATION_BATCH = 256
 
@@ -171,10 +172,10 @@ def variant_grids() -> Float[Tensor, "14 112 112 2"]:
     place = torch.arange(schema.FACE_SIZE) - (schema.FACE_SIZE - 1) / 2  # px from the centre
     y, x = torch.meshgrid(place, place, indexing="ij")
     grids = []
-    for flip in (1, -1):
-        for angle in schema.ANGLES:
-            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-            grids.append(torch.stack([cos * flip * x - sin * y, sin * flip * x + cos * y], dim=-1))
+    for angle, flipped in VARIANTS:
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        mirrored = -x if flipped else x
+        grids.append(torch.stack([cos * mirrored - sin * y, sin * mirrored + cos * y], dim=-1))
     return torch.stack(grids) * 2 / schema.CROP_SIZE
 
 

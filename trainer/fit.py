@@ -140,7 +140,7 @@ def _train(
         return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced)
 
     def validate() -> float:
-        logits, _ = predict(method, data, "validation")
+        logits, _ = predict(method, data.upright("validation"))
         return float((logits.argmax(1) == data.classes("validation").cpu().numpy()).mean())
 
     if train(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.metrics.retrieval import cosine_similarities
-from trainer.run import Run
+from trainer.run import Run, write_whole
 
 matplotlib.use("svg")  # no display
 from matplotlib import pyplot as plt  # noqa: E402
@@ -28,8 +28,20 @@ def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]]) 
     return _render(
         "report.html", title=run.folder.name, config=run.read_json("config.json"),
         provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
-        curves=_svg(_curves(run.metrics())), confusion=_svg(_confusion(scores["classification"])), rows=retrieved,
+        notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
+        confusion=svg(_confusion(scores["classification"])), rows=retrieved,
     )  # fmt: skip
+
+
+def notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what was noted of a training, each with the epochs it holds for."""
+    epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        if "note" in row:
+            epochs[row["stage"], row["note"]].append(row["epoch"] + 1)
+    return [
+        f"stage {stage}, {len(those)} epoch(s) from {those[0]} on: {note}" for (stage, note), those in epochs.items()
+    ]
 
 
 def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
@@ -49,36 +61,98 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
             probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
             against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
             rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
+            against = f"best of three probes; chance {probe['chance_maximum']:.3f}"
+            rows.append((f"{what} read from {symbol} at most", probe["maximum"], against))
+            told = read[f"{what}_verification"]
+            other = {"expression": "person", "identity": "expression"}[what]
+            rows.append((f"{what} told apart by {symbol}, AUC", told["matched_auc"], f"at one {other}; chance 0.5"))
             for k in (1, 5):
                 if f"precision@{k}" in found:
                     ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
                     against = f"chance {found['chance']:.3f}{ceiling}"
                     rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
+    return rows + _reliability_rows(scores)
+
+
+def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
+    calibration, robustness = scores["calibration"], scores["robustness"]
+    honest = f"{calibration['calibration_error_if_honest']:.3f} for honest probabilities of as many faces"
+    rows = [
+        ("calibration error", calibration["calibration_error"], honest),
+        ("accuracy, turned and flipped", robustness["mean"], f"mean of 14 variants; worst {robustness['worst']:.3f}"),
+        ("same answer in all 14 variants", robustness["consistency"], "share of faces"),
+    ]
+    if "dependence" in scores:
+        found = scores["dependence"]
+        rows += [
+            ("CKA of E and I", found["cka_debiased"], "debiased: 0 where they are unrelated"),
+            ("HSIC of E and I", found["hsic"], f"p {found['hsic_p']:.3f}, {found['observations']} sequences"),
+        ]
     return rows
+
+
+def elsewhere(dataset: str, scores: dict[str, Any]) -> str:
+    """Return the scores on another dataset as lines to read."""
+    low, high = scores["accuracy_interval"]
+    against = f"{scores['correct']} of {scores['faces']}; 95 % over people {low:.3f} to {high:.3f}"
+    rows = [(f"accuracy on {dataset}", scores["accuracy"], against), ("macro recall", scores["macro_recall"], "")]
+    return _lines(rows)
+
+
+def examination(examined: dict[str, Any]) -> str:
+    """Return what E and I hold as lines to read."""
+    rows = []
+    for name, terms in examined["information"]["estimators"].items():
+        for term, found in terms.items():
+            null = f"; permuted {found['null']:.3f}" if "null" in found else ""
+            against = f"+- {found['spread']:.3f}{null}" + ("" if found["accepted"] else "; not accepted")
+            rows.append((f"{term} by {name}, nats", found["nats"], against))
+    rows += [
+        ("MIG of Chen et al.", examined["mutual_information_gap"]["gap"], "of the best two dimensions of a factor"),
+        ("DCI disentanglement", examined["dci"]["disentanglement"], ""),
+        ("DCI completeness", examined["dci"]["completeness"], ""),
+        ("SAP", examined["sap"]["gap"], ""),
+    ]
+    for factor, by_code in examined["factors"].items():
+        for code, found in by_code.items():
+            rows.append(
+                (f"{factor} from {CODES[code]}", found["score"], f"{found['measure']}; chance {found['chance']:.3f}")
+            )
+    return _lines(rows)
 
 
 def text(scores: dict[str, Any]) -> str:
     """Return a run's scores as lines to read."""
-    return "\n".join(f"  {name:<44} {value:.3f}  {against}" for name, value, against in score_rows(scores))
+    return _lines(score_rows(scores))
+
+
+def _lines(rows: list[tuple[str, float, str]]) -> str:
+    return "\n".join(f"  {name:<44} {value:.3f}  {against}" for name, value, against in rows)
 
 
 def retrieval_rows(
     codes: dict[str, NDArray[np.float32]], subjects: NDArray[Any], pictures: NDArray[np.uint8]
 ) -> list[dict[str, Any]]:
-    """Return queries, evenly spaced over the unseen faces, each with the nearest faces of every code, as pictures.
-
-    The nearest by E are of other people, so that a look-alike photograph does not count as the same expression.
-    """
+    """Return queries, evenly spaced over the unseen faces, each with the nearest faces of every code, as pictures."""
     rows = []
-    similar = {name: cosine_similarities(code) for name, code in codes.items()}
-    for query in np.linspace(0, len(subjects) - 1, NUM_QUERIES).astype(int):
+    for query in np.linspace(0, len(subjects) - 1, NUM_QUERIES).astype(int).tolist():
         found = {}
-        for name, matrix in similar.items():
-            barred = subjects == subjects[query] if name == "expression" else np.arange(len(subjects)) == query
-            order = np.argsort(np.where(barred, np.inf, -matrix[query]), kind="stable")
-            found[CODES.get(name, name)] = [_png(pictures[place]) for place in order[:NUM_FOUND]]
+        for name, code in codes.items():
+            nearest = nearest_faces(name, code, subjects, query)[:NUM_FOUND]
+            found[CODES.get(name, name)] = [_png(pictures[place]) for place in nearest]
         rows.append({"query": _png(pictures[query]), "found": found})
     return rows
+
+
+def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], query: int) -> NDArray[np.int64]:
+    """Return all faces from the nearest to a query on, those it is not to find last.
+
+    An expression code finds other people's faces only, so that a look-alike photograph is not taken for the same
+    expression.
+    """
+    barred = np.arange(len(subjects)) == query if name == "identity" else subjects == subjects[query]
+    similar = cosine_similarities(code)[query]
+    return np.argsort(np.where(barred, np.inf, -similar), kind="stable")
 
 
 # --- several runs
@@ -143,7 +217,7 @@ def _curves(rows: list[dict[str, Any]]) -> Figure:
     figure, axes = plt.subplots(1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False)
     for axis, stage in zip(axes[0], stages, strict=True):
         mine = [row for row in rows if row["stage"] == stage]
-        for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds")):
+        for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds", "note")):
             axis.plot([row["epoch"] + 1 for row in mine], [row[name] for row in mine], label=name.replace("_", " "))
         axis.set(title=f"stage {stage}", xlabel="epoch")
         axis.grid(alpha=0.3)
@@ -166,7 +240,7 @@ def _confusion(scores: dict[str, Any]) -> Figure:
     return figure
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """Return a figure as SVG to stand in a page."""
     text = io.StringIO()
     with plt.rc_context({"svg.hashsalt": "fertools"}):
@@ -193,7 +267,5 @@ def write_summary(runs: Sequence[Run], path: Path) -> str:
     """Write a page with the table of several runs; return the table as Markdown."""
     groups = table(runs)
     keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(_render("summary.html", groups=groups, keys=keys, cell=_cell))
-    part.replace(path)
+    write_whole(path, _render("summary.html", groups=groups, keys=keys, cell=_cell))
     return markdown(groups)

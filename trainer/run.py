@@ -95,9 +95,7 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one of its text files whole."""
-        part = self.folder / f".{name}.part"
-        part.write_text(text)
-        part.replace(self.folder / name)
+        write_whole(self.folder / name, text)
 
     # --- metrics
 
@@ -204,6 +202,13 @@ class Run:
         whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         save_file(whole, part, {key: json.dumps(value) for key, value in about.items()})
         part.replace(self.folder / name)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def load_run(folder: Path) -> Run:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from trainer.metrics.statistics import subject_bootstrap
 
@@ -24,7 +24,7 @@ def classification(truth: Labels, predicted: Labels, subjects: Labels, expressio
         "faces": len(truth), "correct": int(correct.sum()), "accuracy": float(correct.mean()),
         "accuracy_interval": subject_bootstrap(correct, subjects), "chance": 1 / len(expressions),
         "macro_precision": float(precision), "macro_recall": float(recall), "macro_f1": float(f1),
-        "balanced_accuracy": float(balanced_accuracy_score(truth, predicted)),
+        "balanced_accuracy": float(recall),
         "expressions": expressions,
         "confusion": confusion_matrix(truth, predicted, labels=expressions).tolist(),  # row: truth
     }  # fmt: skip

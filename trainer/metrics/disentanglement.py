@@ -173,7 +173,7 @@ def _disentanglement(matrix: NDArray[np.float64]) -> float:
 
 def _concentration(shares: NDArray[np.float64]) -> float:
     """Return 1 where one has all, 0 where all have the same."""
-    return float(1 - entr(shares).sum() / np.log(len(shares)))
+    return float(1 - entr(shares.clip(0)).sum() / np.log(len(shares)))  # trees round an importance of 0 below it
 
 
 # --- SAP
