@@ -36,6 +36,7 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "trainer.loop": ["trainer.errors", "trainer.method", "trainer.run"],
     "trainer.metrics": ["trainer.estimators", "trainer.metrics", "trainer.networks"],
     "trainer.figures": ["trainer.evaluate", "trainer.metrics", "trainer.papers", "trainer.report", "trainer.run"],
+    "trainer.summary": ["trainer.metrics", "trainer.report", "trainer.run"],
     "trainer.tables": ["trainer.metrics"],
     "trainer.papers": ["trainer.papers"],
     "trainer.report": ["trainer.metrics", "trainer.run"],

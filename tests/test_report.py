@@ -3,43 +3,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from trainer import report
-from trainer.run import Run
-
-CLASSIFICATION = {"faces": 10, "correct": 8, "accuracy": 0.8, "macro_f1": 0.7}
-
-
-def finished(folder, fold, accuracy, chance=0.1):
-    run = Run(folder / f"set-resnet-demo-fold{fold:02d}-seed0")
-    run.folder.mkdir(parents=True)
-    run.write_json("config.json", {"dataset": "set", "method": "resnet", "fold": fold, "seed": 0})
-    run.write_json("provenance.json", {"device": "cpu: x"})
-    probe = {"accuracy": 0.3, "chance": chance}
-    codes = {"expression": {"expression_probe": probe, "identity_probe": probe}}
-    run.write_json("scores.json", {"classification": CLASSIFICATION | {"accuracy": accuracy}, "codes": codes})
-    return run
-
-
-def test_a_table_gives_mean_sample_spread_and_number_of_runs(tmp_path):
-    (group,) = report.table([finished(tmp_path, fold, accuracy) for fold, accuracy in ((1, 0.7), (2, 0.9))])
-    assert (group["count"], group["pooled"], group["folds"]) == (2, "16/20", [1, 2])
-    assert group["mean"]["accuracy"] == pytest.approx(0.8)
-    assert group["spread"]["accuracy"] == pytest.approx(0.2 / 2**0.5)  # of a sample: n - 1
-    assert "0.800 +- 0.141" in report.markdown([group])
-
-
-def test_one_run_has_no_spread(tmp_path):
-    (group,) = report.table([finished(tmp_path, 1, 0.7)])
-    assert group["spread"]["accuracy"] is None and "0.700 |" in report.markdown([group])
-
-
-def test_runs_of_other_settings_are_not_averaged(tmp_path):
-    one, other = finished(tmp_path, 1, 0.7), finished(tmp_path, 2, 0.9)
-    renamed = other.folder.with_name("set-resnet-demo-width=8-fold02-seed0")
-    other.folder.rename(renamed)
-    assert [group["count"] for group in report.table([one, Run(renamed)])] == [1, 1]
 
 
 def test_the_nearest_by_expression_are_other_people_and_the_query_is_never_found():

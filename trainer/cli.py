@@ -75,7 +75,7 @@ def fit(
             raise TrainerError("--start RUN and --stage NAME go together: the run, and the first stage to train")
         manifest = only_manifest(manifests_dir, dataset)
         from trainer import fit as library
-        from trainer import report
+        from trainer import report, summary
 
         folds = range(1, library.num_folds(manifest) + 1) if all_folds else [fold or 1]
         asked = [
@@ -105,7 +105,7 @@ def fit(
         if as_json:
             typer.echo(json.dumps([{"run": str(run.folder)} | run.read_json("scores.json") for run in runs]))
         elif len(runs) > 1:
-            typer.echo(report.write_summary(runs, runs_dir / "report.html"))
+            typer.echo(summary.write(runs, runs_dir / "report.html"))
 
 
 @contextmanager
@@ -179,20 +179,20 @@ def evaluate(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.")], as_json: AsJson = False
 ) -> None:
-    """Compare finished runs: mean and spread over folds and seeds, as a table and as a page beside them.
+    """Compare finished runs: mean and spread over folds and seeds, and paired tests, as text and as a page beside them.
 
     Example: trainer report runs/ckplus-*
     """
     with refusals():
-        from trainer import report as library
+        from trainer import summary
         from trainer.run import load_run
 
         loaded = [load_run(folder) for folder in runs]
         if as_json:
-            typer.echo(json.dumps(library.table(loaded)))
+            typer.echo(json.dumps({"groups": summary.table(loaded), "comparisons": summary.comparisons(loaded)}))
             return
         page = runs[0].parent / "report.html"
-        typer.echo(library.write_summary(loaded, page))
+        typer.echo(summary.write(loaded, page))
         typer.echo(page)
 
 

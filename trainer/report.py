@@ -3,7 +3,6 @@
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.metrics.retrieval import cosine_similarities
-from trainer.run import Run, write_whole
+from trainer.run import Run
 
 matplotlib.use("svg")  # no display
 from matplotlib import pyplot as plt  # noqa: E402
@@ -25,7 +24,7 @@ CODES = {"expression": "E", "identity": "I"}
 
 def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]]) -> str:
     """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3)."""
-    return _render(
+    return render(
         "report.html", title=run.folder.name, config=run.read_json("config.json"),
         provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
         notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
@@ -155,60 +154,6 @@ def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], 
     return np.argsort(np.where(barred, np.inf, -similar), kind="stable")
 
 
-# --- several runs
-
-
-def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return one row a group of runs that differ in fold and seed only: means, sample spreads, number of runs."""
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        config = run.read_json("config.json")
-        groups[" ".join([config["dataset"], config["method"], *run.folder.name.split("-")[2:-2]])].append(run)
-    return [_group(name, members) for name, members in sorted(groups.items())]
-
-
-def _group(name: str, runs: list[Run]) -> dict[str, Any]:
-    scores = [run.read_json("scores.json") for run in runs]
-    configs = [run.read_json("config.json") for run in runs]
-    columns = {
-        "accuracy": [score["classification"]["accuracy"] for score in scores],
-        "macro_f1": [score["classification"]["macro_f1"] for score in scores],
-    }
-    for code in scores[0]["codes"]:
-        for what in ("expression", "identity"):
-            probes = [score["codes"][code][f"{what}_probe"] for score in scores]
-            columns[f"{what} from {CODES.get(code, code)}"] = [probe["accuracy"] for probe in probes]
-            columns[f"chance of {what}"] = [probe["chance"] for probe in probes]
-    correct = sum(score["classification"]["correct"] for score in scores)
-    faces = sum(score["classification"]["faces"] for score in scores)
-    return {
-        "runs": name, "count": len(runs), "folds": sorted({config["fold"] for config in configs}),
-        "seeds": sorted({config["seed"] for config in configs}), "pooled": f"{correct}/{faces}",
-        "devices": sorted({run.read_json("provenance.json")["device"] for run in runs}),
-        "mean": {key: float(np.mean(values)) for key, values in columns.items()},
-        "spread": {key: float(np.std(values, ddof=1)) if len(values) > 1 else None for key, values in columns.items()},
-    }  # fmt: skip
-
-
-def markdown(groups: list[dict[str, Any]]) -> str:
-    """Return the table of several runs, each score as mean and spread over runs, never a bare best."""
-    keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    lines = [
-        "| runs | number | correct of all | " + " | ".join(keys) + " |",
-        "|---" * (len(keys) + 3) + "|",
-    ]
-    for group in groups:
-        cells = [_cell(group["mean"].get(key), group["spread"].get(key)) for key in keys]
-        lines.append(f"| {group['runs']} | {group['count']} | {group['pooled']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(mean: float | None, spread: float | None) -> str:
-    if mean is None:
-        return ""
-    return f"{mean:.3f}" + ("" if spread is None else f" +- {spread:.3f}")
-
-
 # --- pictures
 
 
@@ -258,14 +203,7 @@ def _png(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Return a page made from one of the package's templates."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(Path(__file__).with_name(template).read_text()).render(**values)
-
-
-def write_summary(runs: Sequence[Run], path: Path) -> str:
-    """Write a page with the table of several runs; return the table as Markdown."""
-    groups = table(runs)
-    keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    write_whole(path, _render("summary.html", groups=groups, keys=keys, cell=_cell))
-    return markdown(groups)

@@ -1,5 +1,6 @@
 """A paper's table or figure: run what is missing, then set what is printed beside what was measured."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,6 +180,7 @@ class Job:
     title: str
     path: Path
     work: Callable[[Report], object]
+    trains: tuple[str, ...] = ()  # method and stage, in words
 
     @property
     def done(self) -> bool:
@@ -206,8 +208,13 @@ def jobs(item: Item, grid: Grid) -> list[Job]:
 def _training(asked: Asked, grid: Grid) -> Job:
     return Job(
         asked.name(), grid.runs / asked.name() / "scores.json",
-        lambda report: fit(asked, grid.runs, grid.device, report),
+        lambda report: fit(asked, grid.runs, grid.device, report), _stages(asked),
     )  # fmt: skip
+
+
+def _stages(asked: Asked) -> tuple[str, ...]:
+    stages = list(find_method(asked.method).TRAINED)
+    return tuple(f"{asked.method} {stage}" for stage in stages[stages.index(asked.stage) if asked.stage else 0 :])
 
 
 def _elsewhere(asked: Asked, target: str, grid: Grid) -> Job:
@@ -232,22 +239,28 @@ def _examination(asked: Asked, grid: Grid) -> Job:
 
 
 def outline(name: str, item: Item, grid: Grid) -> dict[str, Any]:
-    """Return what an item shows, what it lacks and what that costs, by what finished trainings took (seconds)."""
+    """Return what an item shows, what it lacks, and what training that takes: seconds, None where nothing tells."""
     all_jobs = jobs(item, grid)
     wanted = {*item.datasets, *(target for targets in item.targets.values() for target in targets)}
     missing = [job for job in all_jobs if not job.done]
-    seconds = [_seconds(run.parent) for job in all_jobs if job.done for run in [job.path] if run.name == "scores.json"]
-    each = float(np.mean(seconds)) if seconds else None
+    costs, stages = _costs(grid), [stage for job in missing for stage in job.trains]
     return {
         "name": name, "title": item.title, "jobs": len(all_jobs), "missing": len(missing),
-        "seconds": each and each * sum(job.path.name == "scores.json" for job in missing),
+        "seconds": sum(costs[stage] for stage in stages) if set(stages) <= set(costs) else None,
         "absent": sorted(dataset for dataset in wanted if grid.manifest(dataset) is None),
     }  # fmt: skip
 
 
-def _seconds(folder: Path) -> float:
-    """Return what the epochs of a run took."""
-    return float(sum(row["seconds"] for row in Run(folder).metrics()))
+def _costs(grid: Grid) -> dict[str, float]:
+    """Return what each stage of each method took, in the mean over the finished runs of the preset."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for scores in grid.runs.glob("*/scores.json"):
+        run = Run(scores.parent)
+        config = run.read_json("config.json")
+        rows = run.metrics() if config["preset"] in (grid.preset, "default") else []
+        for stage in {row["stage"] for row in rows}:
+            seconds[f"{config['method']} {stage}"].append(sum(row["seconds"] for row in rows if row["stage"] == stage))
+    return {stage: float(np.mean(times)) for stage, times in seconds.items()}
 
 
 def outline_text(outlined: dict[str, Any]) -> str:
