@@ -82,6 +82,17 @@ def test_the_swap_reads_the_partner_and_without_it_nothing_flows_between_faces(b
         assert (partner.grad is not None and bool(partner.grad.any())) == swap
 
 
+def test_a_step_against_a_discriminator_makes_codes_look_more_independent(batch):
+    method = small(adversarial_weight=100.0, global_weight=0.0, local_weight=0.0)
+    method._discriminate = lambda *_: 0 * method.discriminator.layers[0].weight.sum()  # it stays as it is
+    walk = method.stages()
+    next(walk)
+    stage = next(walk)
+    method.train()
+    losses = [stage.step(batch)["independence"].item() for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
 def test_the_discriminator_learns_at_weight_zero(batch):
     method = small(adversarial_weight=0.0)
     walk = method.stages()

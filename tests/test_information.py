@@ -31,15 +31,25 @@ def noise(seed):
     return np.random.default_rng(seed).normal(size=(len(subjects), 16)).astype(np.float32)
 
 
+def gaussians(nats, num):
+    """Draw pairs of correlated Gaussians of 20 dimensions with so many nats a part."""
+    generator = np.random.default_rng(0)
+
+    def draw(part):
+        unlike = math.exp(-nats[part] / 20)  # sqrt(1 - rho^2)
+        x, rest = generator.standard_normal((2, num[part], 20))
+        y = math.sqrt(1 - unlike**2) * x + unlike * rest
+        return torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.float32))
+
+    return draw
+
+
 @functools.cache
 def judged(kind):
     person, both = codes_of(subjects, 0.3, 1), codes_of(expressions, 0.1) + codes_of(subjects, 0.3, 1)
-    codes = {
-        "ideal": (codes_of(expressions, 0.1), person),
-        "useless": (noise(2), noise(3)),
-        "trap": (both, both),
-    }[kind]
-    return information_gap(parts_of(*codes), seeds=range(2), sigmas=(1.0,) if kind == "trap" else ())
+    ideal, useless, trap = (codes_of(expressions, 0.1), person), (noise(2), noise(3)), (both, both)
+    codes = {"ideal": ideal, "useless": useless, "trap": trap}[kind]
+    return information_gap(parts_of(*codes), seeds=(0,), sigmas=(1.0,) if kind == "trap" else ())
 
 
 def test_an_ideal_pair_of_codes_shares_its_expression_and_nothing_else():
@@ -59,28 +69,24 @@ def test_useless_codes_share_nothing():
 
 
 def test_the_trap_an_identity_inside_the_expression_code_makes_the_gap_negative():
-    """The shared term alone would praise it."""
+    """The shared term alone would praise it. I(E; E) is infinite: more than log(pairs) is not accepted."""
     found = judged("trap")
     for name in (*BOUNDS, "ksg3", "ksg5"):
         row = found["estimators"][name]
-        assert row["entangled"]["nats"] > 1.9 and row["gap"]["nats"] < -0.3
-    assert found["estimators"]["nce"]["shared"]["nats"] > 0.5 * H
-    assert found["noisy"]["1.0"]["entangled"]["nats"] < found["estimators"]["nce"]["entangled"]["nats"] - 0.3
+        assert row["entangled"]["nats"] > 1.5 and row["gap"]["nats"] < -0.7
+    nce, dv = (found["estimators"][name] for name in ("nce", "dv"))
+    assert nce["gap"]["accepted"] and nce["shared"]["nats"] > 0.4 * H
+    assert dv["entangled"]["nats"] > dv["entangled"]["ceiling"] + 0.2 and not dv["gap"]["accepted"]
+    assert found["noisy"]["1.0"]["entangled"]["nats"] < nce["entangled"]["nats"] - 1
 
 
 @pytest.mark.parametrize("kind", ["ideal", "useless", "trap"])
 def test_where_nothing_is_to_be_found_nothing_is_found(kind):
+    """Neighbours scatter around zero: with 84 faces, sometimes by more than is accepted."""
     for name, row in judged(kind)["estimators"].items():
-        for term in set(row) - {"gap"}:
-            assert abs(row[term]["null"]) < (0.15 if name.startswith("ksg") else 0.05)
-            assert row[term]["accepted"] == (abs(row[term]["null"]) < 0.05)
-
-
-def test_what_holds_for_training_and_validation_people_only_is_not_reported():
-    ideal, strange = codes_of(expressions, 0.1), noise(4)
-    codes = np.where((part_of == "test")[:, None], strange, ideal)
-    found = information_gap(parts_of(codes, codes), seeds=(0,), sigmas=())["estimators"]
-    assert all(found[name]["shared"]["nats"] < 0.1 for name in found)
+        for cell in (row[term] for term in set(row) - {"gap"}):
+            assert abs(cell["null"]) < (0.2 if name.startswith("ksg") else 0.05)
+            assert not cell["accepted"] or abs(cell["null"]) < 0.05
 
 
 def test_a_value_above_its_ceiling_or_beside_a_null_is_not_accepted(monkeypatch):
@@ -102,7 +108,7 @@ def test_a_value_above_its_ceiling_or_beside_a_null_is_not_accepted(monkeypatch)
 
 
 def test_the_same_call_gives_the_same_values_and_leaves_the_callers_chance_alone():
-    parts = parts_of(codes_of(expressions, 1), codes_of(subjects, 1))
+    parts = parts_of(noise(2), noise(3))
     before = torch.get_rng_state()
     first, again = (information_gap(parts, seeds=(3,), sigmas=(0.3,)) for _ in range(2))
     assert json.dumps(first) == json.dumps(again)
@@ -128,16 +134,16 @@ def test_a_person_in_two_parts_is_refused():
 
 
 def test_critics_find_the_information_of_gaussians():
-    """Correlated Gaussians of 20 dimensions, 2 nats, fresh training pairs."""
-    generator, rho, num = np.random.default_rng(0), math.sqrt(1 - math.exp(-0.2)), {"validation": 500, "test": 4000}
-
-    def draw(part):
-        x, rest = generator.standard_normal((2, num.get(part, 1280), 20), np.float32)
-        return torch.from_numpy(x), torch.from_numpy(np.float32(rho) * x + np.float32(math.sqrt(1 - rho**2)) * rest)
-
+    """Of 20 dimensions, 2 nats, fresh training pairs."""
+    draw = gaussians({"train": 2.0, "validation": 2.0, "test": 2.0}, {"train": 1280, "validation": 1000, "test": 4000})
     found = joined_bounds(draw, 0, 800) | separable_bound(draw, 0, 800)
     assert 1.7 <= found["dv"] <= 2.2 and 1.7 <= found["smile"] <= 2.2
     assert 1.6 <= found["nce"] <= 2.05
+
+
+def test_what_holds_for_training_and_validation_people_only_is_not_reported():
+    draw = gaussians({"train": 6.0, "validation": 6.0, "test": 0.0}, dict.fromkeys(PEOPLE, 300))
+    assert all(value < 0.05 for value in (joined_bounds(draw, 0, 50) | separable_bound(draw, 0, 50)).values())
 
 
 @given(

@@ -132,3 +132,8 @@ def test_a_factor_without_two_values_or_three_people_is_undefined():
     codes = codes_of(subjects, 0.1)
     for factor, people in ((np.zeros(96), subjects), (expressions, np.repeat(["p0", "p1"], 48))):
         assert np.isnan(factor_probe(codes, factor, people)["score"])
+
+
+def test_many_people_of_two_sequences_are_read_without_a_warning():
+    people = np.repeat([f"p{person}" for person in range(30)], 2)
+    assert identity_probe(codes_of(people, 0.1), people, np.arange(60))["accuracy"] > 0.9

@@ -175,6 +175,7 @@ def _probe(name: str, train: Codes, truth: Labels, test: Codes) -> Labels:
     probe = make_pipeline(StandardScaler(), PROBES[name](len(train)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 2,000 steps, or the perceptron's 50, are enough to rank
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # people of two faces are many
         predicted: Labels = probe.fit(train, truth).predict(test)
     return predicted
 
