@@ -43,6 +43,8 @@ def _group(name: str, runs: list[Run]) -> dict[str, Any]:
             probes = [score["codes"][code][f"{what}_probe"] for score in scores]
             columns[f"{what} from {CODES.get(code, code)}"] = [probe["accuracy"] for probe in probes]
             columns[f"chance of {what}"] = [probe["chance"] for probe in probes]
+        told = [score["codes"][code]["identity_verification"]["matched_auc"] for score in scores]
+        columns[f"identity AUC by {CODES.get(code, code)}"] = told
     correct = sum(score["classification"]["correct"] for score in scores)
     faces = sum(score["classification"]["faces"] for score in scores)
     return {
