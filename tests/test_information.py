@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from representations import codes_of
 
-from trainer.metrics import information
+from trainer.metrics import held_out, information
 from trainer.metrics.held_out import joined_bounds, separable_bound
 from trainer.metrics.information import draw_pairs, fano_bound, information_gap, jensen_shannon_ceiling
 
@@ -110,10 +110,10 @@ def test_a_value_above_its_ceiling_or_beside_a_null_is_not_accepted(monkeypatch)
 def test_the_same_call_gives_the_same_values_and_leaves_the_callers_chance_alone():
     parts = parts_of(noise(2), noise(3))
     before = torch.get_rng_state()
-    first, again = (information_gap(parts, seeds=(3,), sigmas=(0.3,)) for _ in range(2))
+    first, again = (information_gap(parts, seeds=(3,), sigmas=()) for _ in range(2))
     assert json.dumps(first) == json.dumps(again)
     assert torch.equal(torch.get_rng_state(), before)
-    assert information_gap(parts, seeds=(4,), sigmas=())["estimators"]["nce"] != first["estimators"]["nce"]
+    assert first["estimators"]["nce"] != judged("useless")["estimators"]["nce"]  # the same codes, another seed
 
 
 def test_one_test_person_has_no_partner_and_no_value():
@@ -133,8 +133,9 @@ def test_a_person_in_two_parts_is_refused():
         information_gap(parts)
 
 
-def test_critics_find_the_information_of_gaussians():
+def test_critics_find_the_information_of_gaussians(monkeypatch):
     """Of 20 dimensions, 2 nats, fresh training pairs."""
+    monkeypatch.setattr(held_out, "CHECK", 25)  # to save time
     draw = gaussians({"train": 2.0, "validation": 2.0, "test": 2.0}, {"train": 1280, "validation": 1000, "test": 4000})
     found = joined_bounds(draw, 0, 800) | separable_bound(draw, 0, 800)
     assert 1.7 <= found["dv"] <= 2.2 and 1.7 <= found["smile"] <= 2.2

@@ -31,7 +31,7 @@ from trainer.metrics.robustness import robustness
 from trainer.run import Run, RunError
 
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
-LABELS = ("face_id", "expression", "subject", "source")
+LABELS = ("face_id", "expression", "subject", "sequence", "source")
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,13 @@ def predict(method: Method, batches: Iterable[Tensor]) -> tuple[NDArray[np.float
 
 def see(method: Method, data: FoldData, part: str) -> Seen:
     """Return a part's faces as the method takes them. The test part must be open."""
-    labels = {name: data.column(part, name) for name in LABELS}
-    sequence = data.column(part, "sequence")
-    labels["sequence"] = np.where(sequence == None, labels["face_id"], sequence)  # noqa: E711 - elementwise
-    return Seen(*predict(method, data.upright(part)), labels)
+    return Seen(*predict(method, data.upright(part)), _labels({name: data.column(part, name) for name in LABELS}))
+
+
+def _labels(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return what is known of faces; where no person or recording is published, each face stands for one."""
+    absent = {name: columns[name] == None for name in ("subject", "sequence")}  # noqa: E711 - elementwise
+    return columns | {name: np.where(none, columns["face_id"], columns[name]) for name, none in absent.items()}
 
 
 def open_test(run: Run, data: FoldData) -> None:
@@ -247,11 +250,10 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     table, crops = read_all(manifest, data.expressions, data.device)
     if len(table) == 0:
         raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
-    labels = {label: np.array(table[label].to_pylist()) for label in LABELS}
-    subjects = np.where(labels["subject"] == None, labels["face_id"], labels["subject"])  # noqa: E711 - elementwise
+    labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})
     seen = Seen(*predict(method, upright(crops, data.whiten)), labels)
     predicted = _names(seen.logits, data.expressions)
-    scores = classification(labels["expression"], predicted, subjects, data.expressions)
+    scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
     _write_predictions(
         run, seen, _probabilities(seen.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"

@@ -1,7 +1,7 @@
 """Mutual information of pairs that are drawn anew as often as asked, held out: train, stop and judge on three parts.
 
-A critic, wherever it was trained, bounds the information of the pairs that it is judged on from below, in expectation.
-So pairs it is trained on may be easier than those it is judged on: that loosens the bound and cannot lift it.
+A critic, wherever it was trained, bounds the information of the pairs that it is judged on from below (but for the bias
+that the estimator states). So it may be trained on easier pairs: that loosens the bound and cannot lift it.
 """
 
 import copy

@@ -35,6 +35,8 @@ from trainer.metrics.held_out import (
     separable_bound,
 )
 
+Codes = NDArray[np.float32]  # (faces, dims)
+Matrix = NDArray[np.float64]
 Labels = NDArray[Any]  # (faces,)
 Part = Mapping[str, NDArray[Any]]  # expression, identity: (faces, dims) codes; expressions, subjects: (faces,)
 Parts = Mapping[str, Part]  # train, validation, test: no person is in two
@@ -73,7 +75,7 @@ def information_gap(
         ValueError: a person is in two parts.
 
     Source:
-        DICE-FER section 5.5 names neither estimator nor unit.
+        DICE-FER, whose MIG comes without estimator and unit.
     """
     parts, seeds = _comparable(parts), list(seeds)
     nulls = [_permuted(parts, np.random.default_rng([seed, 0])) for seed in seeds]
@@ -102,9 +104,7 @@ def _comparable(parts: Parts) -> dict[str, dict[str, NDArray[Any]]]:
     """Standardise codes by the training part's, and leave out what it does not show."""
     for one, other in combinations(parts, 2):
         if both := set(parts[one]["subjects"]) & set(parts[other]["subjects"]):
-            raise ValueError(
-                f"{one} and {other} share {len(both)} people ({min(both)}); expected parts of other people"
-            )
+            raise ValueError(f"{one} and {other} share {len(both)} people ({min(both)}); expected none")
     train = parts["train"]
     scales = {name: (train[name].mean(0), np.maximum(train[name].std(0), 1e-6)) for name in ("expression", "identity")}
     comparable = {}
@@ -150,10 +150,12 @@ def _ceilings(parts: Parts, entropy: float) -> Estimates:
     for term in TERMS:
         draw = _draw(parts, term, 0.0, np.random.default_rng(0))
         pairs = max(1, len(draw("test")[0]))
-        ceilings[term] = {"nce": math.log(max(1, estimate_size(draw)))} | dict.fromkeys(
-            ("dv", "smile"), math.log(pairs)
-        )
-        ceilings[term] |= {f"ksg{k}": float(digamma(pairs) - digamma(k)) for k in NEIGHBOURS}
+        ceilings[term] = {f"ksg{k}": float(digamma(pairs) - digamma(k)) for k in NEIGHBOURS}
+        ceilings[term] |= {
+            "nce": math.log(max(1, estimate_size(draw))),
+            "dv": math.log(pairs),
+            "smile": math.log(pairs),
+        }
     shared = {name: min(value, entropy) for name, value in ceilings["shared"].items()}
     return ceilings | {"shared": shared | {"posterior": entropy}}
 
@@ -238,9 +240,7 @@ def posterior(parts: Parts, generator: np.random.Generator) -> dict[str, float]:
         return {"posterior": math.nan}
     model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(train["expression"], train["expressions"])
 
-    def log_posterior(
-        codes: NDArray[Any], expressions: Labels, temperature: float
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def log_posterior(codes: Codes, expressions: Labels, temperature: float) -> tuple[Matrix, Matrix]:
         scores = model.decision_function(codes)
         scores = np.stack([0 * scores, scores], axis=1) if scores.ndim == 1 else scores
         names, counts = np.unique(expressions, return_counts=True)

@@ -1,0 +1,59 @@
+import csv
+
+import numpy as np
+import pytest
+from small_runs import CPU, asked, silent
+
+from manifests import files
+from trainer.errors import TrainerError
+from trainer.evaluate import _labels, examine, judge_elsewhere, load
+from trainer.fit import fit
+from trainer.run import RunError
+
+
+@pytest.fixture(scope="module")
+def run(patterns, tmp_path_factory):
+    return fit(asked(patterns, "dicefer"), tmp_path_factory.mktemp("runs"), CPU, silent)
+
+
+def table(path, sources):
+    """Known factors: one of the photograph, one of the face, which is not read."""
+    with path.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["path", "nuisance.light", "nuisance.scenery", "identity.age"])
+        writer.writerows([source, place % 5 / 5, "wall" if place % 2 else "plain", 1] for place, source in sources)
+    return path
+
+
+def test_an_examination_tells_both_terms_and_reads_the_factors_of_the_photograph(run, patterns, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.evaluate.information_gap", lambda parts: {part: sorted(parts[part]) for part in parts})
+    method, data = load(run, patterns.parent, CPU)
+    sources = dict.fromkeys(files.read(patterns)["source"].to_pylist())
+    examined = examine(run, method, data, table(tmp_path / "factors.csv", enumerate(sources)))
+    assert set(examined["information"]) == {"train", "validation", "test"}
+    assert examined["information"]["test"] == ["expression", "expressions", "identity", "subjects"]
+    assert set(examined["factors"]) == {"nuisance.light", "nuisance.scenery"}
+    assert set(examined["dci"]["factors"]) >= {"expression", "subject"}
+    assert run.read_json("examination.json").keys() == examined.keys()
+
+
+def test_a_table_of_factors_without_a_face_is_refused(run, patterns, tmp_path):
+    with pytest.raises(TrainerError, match="has no row for drawn .* expected a column path"):
+        examine(run, *load(run, patterns.parent, CPU), table(tmp_path / "factors.csv", [(0, "another.png")]))
+
+
+def test_a_method_without_identity_code_is_not_examined(patterns, tmp_path):
+    plain = fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+    with pytest.raises(RunError, match="has no identity code"):
+        examine(plain, *load(plain, patterns.parent, CPU))
+
+
+def test_the_dataset_of_the_training_is_no_other_dataset(run, patterns):
+    with pytest.raises(RunError, match="was trained on set; its own test fold judges it"):
+        judge_elsewhere(run, *load(run, patterns.parent, CPU), patterns)
+
+
+def test_a_face_of_nobody_known_stands_for_itself():
+    columns = {"face_id": np.array(["a", "b"]), "subject": np.array([None, "p"]), "sequence": np.array([None, None])}
+    labels = _labels(columns)
+    assert list(labels["subject"]) == ["a", "p"] and list(labels["sequence"]) == ["a", "b"]
