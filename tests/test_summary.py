@@ -4,7 +4,7 @@ from small_runs import CPU, asked, silent
 
 from trainer import summary
 from trainer.fit import fit
-from trainer.run import Run
+from trainer.run import Run, RunError
 
 CLASSIFICATION = {"faces": 10, "correct": 8, "accuracy": 0.8, "macro_f1": 0.7}
 
@@ -69,3 +69,8 @@ def test_runs_without_a_common_fold_are_not_compared(patterns, tmp_path):
     runs = [fit(asked(patterns, "resnet", fold=1), tmp_path, CPU, silent),
             fit(asked(patterns, "resnet", "weight_decay=0", fold=2), tmp_path, CPU, silent)]  # fmt: skip
     assert summary.comparisons(runs) == []
+
+
+def test_scores_of_an_older_version_ask_to_be_judged_again(tmp_path):
+    with pytest.raises(RunError, match="has no faces, test: it was judged by an older version; .* trainer evaluate"):
+        finished(tmp_path, 1, 0.7).value("scores.json", "faces", "test")

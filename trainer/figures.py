@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -94,11 +93,11 @@ def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chanc
         points = sorted((_zeta(row), row) for row in rows if row.variant.title.startswith(kind))
         if not points:
             continue
-        values = [[_score(run, path) for run in row.runs] for _, row in points]
+        values = [[run.value("scores.json", *path) for run in row.runs] for _, row in points]
         mean, low, high = (np.array([function(runs) for runs in values]) for function in (np.mean, min, max))
         place = [zeta for zeta, _ in points]
         axis.errorbar(place, mean, [mean - low, high - mean], color=colour, marker="o", capsize=3, label=f"E {kind}")
-    level = float(np.mean([_score(run, chance) for row in rows for run in row.runs]))
+    level = float(np.mean([run.value("scores.json", *chance) for row in rows for run in row.runs]))
     axis.axhline(level, color="grey", linestyle=":", label="chance")
     axis.set_xscale("symlog", linthresh=0.005)
     axis.set_xticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
@@ -107,13 +106,6 @@ def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chanc
 
 def _zeta(row: Drawn) -> float:
     return float(row.runs[0].read_json("config.json")["settings"]["adversarial_weight"])
-
-
-def _score(run: Run, path: tuple[str, ...]) -> float:
-    found: Any = run.read_json("scores.json")
-    for key in path:
-        found = found[key]
-    return float(found)
 
 
 def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:

@@ -34,13 +34,7 @@ class Measure:
 
 
 def _of(file: str, *path: str) -> Callable[[Run], float]:
-    def read(run: Run) -> float:
-        found: Any = run.read_json(file)
-        for key in path:
-            found = found[key]
-        return float(found)
-
-    return read
+    return lambda run: run.value(file, *path)
 
 
 def _score(*path: str, percent: bool = False) -> Measure:
@@ -356,8 +350,8 @@ def _interval(measure: str, runs: list[Run], values: list[float], target: str | 
 
 def _sizes(run: Run) -> tuple[int, int]:
     """Return how many faces trained a run and how many tested it."""
-    faces = run.read_json("scores.json")["faces"]
-    return faces["train"], faces["test"]
+    train, test = (int(run.value("scores.json", "faces", part)) for part in ("train", "test"))
+    return train, test
 
 
 def write(name: str, item: Item, grid: Grid, out: Path) -> tables.Table:

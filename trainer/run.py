@@ -89,6 +89,22 @@ class Run:
             raise RunError(f"{self.folder / name} is no JSON: {error}") from error
         return values
 
+    def value(self, name: str, *path: str) -> float:
+        """Return a number of one of its JSON files.
+
+        Raises:
+            RunError: it is not there.
+        """
+        found: Any = self.read_json(name)
+        for key in path:
+            if not isinstance(found, dict) or key not in found:
+                raise RunError(
+                    f"{self.folder / name} has no {', '.join(path)}: it was judged by an older version; judge it again "
+                    f"with: trainer evaluate {self.folder}"
+                )
+            found = found[key]
+        return float(found)
+
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write one of its JSON files whole."""
         self.write_text(name, json.dumps(values, indent=1) + "\n")

@@ -107,27 +107,19 @@ def _place(run: Run) -> tuple[int, int]:
 
 def _compare(pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
     """Return, for each score, the mean difference (first less second) with two tests; and those on every face."""
-    faces = pairs[0][0].read_json("scores.json")["faces"]
-    share = faces["test"] / (faces["train"] + faces["test"])
+    train, test = (int(pairs[0][0].value("scores.json", "faces", part)) for part in ("train", "test"))
     differences: dict[str, dict[str, Any]] = {}
     for what, path in COMPARED.items():
-        values = np.array([_score(one, path) - _score(other, path) for one, other in pairs])
+        values = np.array([one.value("scores.json", *path) - other.value("scores.json", *path) for one, other in pairs])
         differences[what] = {"mean": float(values.mean())}
         if len(values) > 1:
-            differences[what] |= corrected_resampled_t(values, faces["train"], faces["test"])
-            differences[what]["posterior"] = bayesian_correlated_t(values, share)
+            differences[what] |= corrected_resampled_t(values, train, test)
+            differences[what]["posterior"] = bayesian_correlated_t(values, test / (train + test))
     first, second, subjects = (np.concatenate(column) for column in zip(*map(_correctness, pairs), strict=True))
     return {
         "differences": differences, "mcnemar": mcnemar(first, second),
         "over people": paired_bootstrap(first, second, subjects),
     }  # fmt: skip
-
-
-def _score(run: Run, path: tuple[str, ...]) -> float:
-    found: Any = run.read_json("scores.json")
-    for key in path:
-        found = found[key]
-    return float(found)
 
 
 def _correctness(pair: tuple[Run, Run]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
