@@ -18,7 +18,9 @@ from manifests import files, schema
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="ck+ or folder; case and hyphens do not matter.")]
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="ck+, oulu-casia or folder; case and hyphens do not matter.")
+]
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
 ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -85,7 +87,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def draw(
     dataset: DatasetName,
     raw: RawDir = None,
-    subjects: Annotated[int, typer.Option(min=2, help="How many people.")] = 123,
+    subjects: Annotated[int | None, typer.Option(min=2, help="How many people.", show_default="as published")] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw a stand-in for a dataset by code: shaded faces in its own layout, with every factor known.
@@ -101,7 +103,8 @@ def draw(
 
         root = raw or DATA / chosen.name
         with progress_bar(f"drawing {chosen.title}") as progress:
-            num_images = corpus.draw(root, subjects, seed, os.cpu_count(), progress)
+            num_images = corpus.draw(root, subjects, seed, os.cpu_count(), progress, chosen.name)
+        subjects = subjects or corpus.LAYOUTS[chosen.name].num_subjects
         typer.echo(f"{root}: {num_images} images of {subjects} drawn people; their factors are in factors.csv")
 
 

@@ -28,6 +28,7 @@ class Protocol:
     name: str
     dataset: str
     expressions: tuple[str, ...]  # labelled sequences or images of these classes are taken
+    condition: str = ""  # of recording: the names of the sequences that are taken start so
     first_as_neutral: int = 0  # frames from the start of each taken sequence, as neutral
     last: int | None = None  # frames from its end, with its expression; null: every image
     num_images: int | None = None  # in a complete copy
@@ -37,7 +38,8 @@ class Protocol:
         """Return what the protocol takes, in path order within each sequence, sequences in first-seen order."""
         sequences: dict[object, list[Sample]] = defaultdict(list)
         for sample in samples:
-            sequences[sample.sequence or sample.path].append(sample)
+            if (sample.sequence or "").startswith(self.condition):
+                sequences[sample.sequence or sample.path].append(sample)
         selected = []
         for frames in sequences.values():
             label = frames[0].label
@@ -66,6 +68,10 @@ PROTOCOLS = {  # the first of a dataset is its default
             name="dice_ckplus_7c", dataset="ckplus", expressions=tuple(sorted((*SIX, "contempt"))), last=3,
             num_images=981,
             source="last three frames, contempt as seventh class: what the baselines in DICE-FER Table 3 use",
+        ),
+        Protocol(
+            name="dice_oulu", dataset="oulucasia", expressions=SIX, condition="VL/Strong/", last=3, num_images=1440,
+            source="DICE-FER section 5.1: last three frames of 480 sequences. It names no light; this is the usual one",
         ),
         Protocol(
             name="all", dataset="folder", expressions=tuple(sorted((*SIX, "contempt", "neutral"))),

@@ -35,8 +35,9 @@ from manifests.schema import (
 
 
 def dataset_name(text: str) -> str:
-    """Return the one spelling of a dataset's name: `ck+`, `CK+` and `ck_plus` are `ckplus`."""
-    return text.lower().replace("+", "plus").translate(str.maketrans("", "", " -_"))
+    """Return the one spelling of a dataset's name: `ck+`, `CK+` and `ck_plus` are `ckplus`, `oulu` is `oulucasia`."""
+    name = text.lower().replace("+", "plus").translate(str.maketrans("", "", " -_"))
+    return {"oulu": "oulucasia"}.get(name, name)
 
 
 def manifest_path(manifests: Path, dataset: str) -> Path:

@@ -106,7 +106,7 @@ def test_fit_tells_its_scores_does_a_run_once_and_compares_runs(manifests, tmp_p
     assert "was finished already" in again
     (scores,) = json.loads(run(f"{line} --fold 2 --json")[0])
     assert scores["run"] == str(runs[1])
-    groups = json.loads(run(f"trainer report {' '.join(map(str, runs))} --json")[0])
+    groups = json.loads(run(f"trainer report {' '.join(map(str, runs))} --json")[0])["groups"]
     assert groups[0]["count"] == 4 and groups[0]["folds"] == [1, 2, 3, 4]
     accuracies = [json.loads((path / "scores.json").read_text())["classification"]["accuracy"] for path in runs]
     assert groups[0]["mean"]["accuracy"] == pytest.approx(sum(accuracies) / 4)
@@ -123,6 +123,50 @@ def test_a_run_is_not_judged_on_another_manifest(manifests, tmp_path):
     assert "was trained on another manifest" in error and "pairs_sha256" in error
     _, error = run(line, code=1)
     assert "holds another run" in error
+
+
+def test_a_run_is_examined_and_judged_on_another_dataset(manifests, tmp_path, monkeypatch):
+    from trainer.metrics.information import information_gap
+
+    monkeypatch.setattr("trainer.evaluate.information_gap", lambda parts: information_gap(parts, seeds=[0], sigmas=[]))
+    quick = "--set width=4 --set code_size=8 --set batch_size=12 --set critic_width=8"
+    run(f"trainer fit --manifests {manifests} --runs {tmp_path}/runs --epochs 1 --preset demo {quick}")
+    folder = next((tmp_path / "runs").iterdir())
+    told, _ = run(f"trainer evaluate {folder} --manifests {manifests} --thorough")
+    assert "I(E_M; E_N) by nce, nats" in told and "MIG by nce, nats" in told and "DCI disentanglement" in told
+    for suffix in (".parquet", ".pairs.parquet"):
+        shutil.copy(manifests / f"set{suffix}", manifests / f"folder{suffix}")
+    elsewhere, _ = run(f"trainer evaluate {folder} --manifests {manifests} --on folder")
+    assert "accuracy on folder" in elsewhere and "of 48" in elsewhere
+    _, error = run(f"trainer evaluate {folder} --manifests {manifests} --factors x.csv", code=1)
+    assert "--factors are read by --thorough only" in error
+
+
+def test_reproduce_lists_all_tables_and_says_what_is_absent(tmp_path):
+    told, _ = run(f"trainer reproduce --list --manifests {tmp_path} --runs {tmp_path}/runs")
+    assert all(f"dice-fer/{name}" in told for name in ("table1", "table7", "fig3", "fig5"))
+    assert "absent: affectnet, ckplus, oulucasia, rafdb" in told
+    shown, written = run(f"trainer reproduce dice-fer/table3 --manifests {tmp_path} --out {tmp_path}/results")
+    assert (
+        "99.50" in shown and "a licensed copy of ckplus" in shown and f"{tmp_path}/results/dice-fer/table3" in written
+    )
+    assert (tmp_path / "results" / "dice-fer" / "table3.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("trainer reproduce dice-fer/table9", ["no table or figure 'dice-fer/table9'", "dice-fer/fig5"]),
+        ("trainer reproduce dice-fer --folds 1,x", ["'1,x' is no list of numbers", "1,2,3"]),
+        ("trainer fit --start runs/x", ["--start RUN and --stage NAME go together"]),
+        ("trainer fit --expressions joy --fold 1", ["no face shows joy", "anger, fear, happiness"]),
+        ("trainer fit --start {tmp}/x --stage identity", ["no config.json: not a run"]),
+    ],
+)
+def test_what_trainer_cannot_do_says_what_was_found_and_what_to_do(line, words, manifests, tmp_path):
+    where = "" if "reproduce" in line else f" --manifests {manifests} --runs {tmp_path}/runs"
+    _, error = run(line.format(tmp=tmp_path) + where, code=1)
+    assert all(word in error for word in words), error
 
 
 def test_methods_lists_every_setting_of_every_preset():

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fertools.dataset import DatasetError, Quarantined, Sample
-from fertools.datasets import DATASETS, ckplus, folder
+from fertools.datasets import DATASETS, ckplus, folder, oulucasia
 from manifests import schema
 
 
@@ -123,6 +123,97 @@ def test_a_raw_folder_of_something_else_says_what_it_holds(tmp_path):
         DatasetError, match=r"holds cohn-kanade-images.zip, photos; unpack cohn-kanade-images.zip first"
     ):
         found(ckplus.DATASET, tmp_path)
+
+
+# --- Oulu-CASIA
+
+ORIGINALS = "OriginalImg/VL/Strong"
+
+
+def person(condition, *numbers, name="P001", **others):
+    """Frames of all six sequences of a person, `000.jpeg` where nothing else is said."""
+    frames = {label: numbers or ("000.jpeg",) for label in oulucasia.LABELS} | others
+    return {f"{condition}/{name}/{label}/{file}": "" for label, files in frames.items() for file in files}
+
+
+def test_oulucasia_reads_its_label_from_the_folder_and_its_numbers_as_numbers(tmp_path):
+    put(tmp_path, person(ORIGINALS, Fear=("9.jpeg", "010.JPG")))
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    fear = sorted((s.frame, s.label, s.subject, s.sequence) for s in samples.values() if s.label == "Fear")
+    assert fear == [(number, "Fear", "P001", "VL/Strong/P001/Fear") for number in (9, 10)] and bad == {}
+
+
+@pytest.mark.parametrize(
+    "crops", ["PreProcess Img", "PreProcess_Img", "PreProcessImg", "PreProcess", "pre-process img"]
+)
+def test_oulucasia_takes_crops_in_any_spelling_of_their_folder_where_they_alone_are_there(tmp_path, crops):
+    beside = [f"{crops}/change_log.txt", "__MACOSX/VL/Strong/P001/x"]
+    put(tmp_path, person(f"{crops}/VL_Acropped/Strong") | dict.fromkeys(beside, ""))
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    assert {s.sequence for s in samples.values()} == {f"VL/Strong/P001/{label}" for label in oulucasia.LABELS}
+    assert bad == {}
+
+
+def test_oulucasia_takes_originals_before_crops_condition_by_condition_and_says_so(tmp_path):
+    for condition in (ORIGINALS, "PreProcess_Img/VL_Acropped/Strong", "PreProcess_Img/NI_Acropped/Dark"):
+        put(tmp_path, person(condition))
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    assert {(s.path.parts[0], s.sequence[:9]) for s in samples.values()} == {
+        ("OriginalImg", "VL/Strong"),
+        ("PreProcess_Img", "NI/Dark/P"),
+    }
+    assert list(bad) == ["PreProcess_Img/VL_Acropped/Strong"] and "authors' crops of OriginalImg" in str(bad)
+    alone, _ = found(oulucasia.DATASET, tmp_path / "PreProcess_Img")
+    assert {s.sequence[:7] for s in alone.values()} == {"VL/Stro", "NI/Dark"}
+
+
+@pytest.mark.parametrize("nest", ["Oulu_CASIA_NIR_VIS", "Oulu_CASIA_NIR_VIS/OriginalImg", "."])
+def test_oulucasia_in_other_nests_and_other_case(tmp_path, nest):
+    put(tmp_path, person(f"{nest}/ni/dark", name="p080", Anger=[]) | {f"{nest}/ni/dark/p080/ANGER/3.jpeg": ""})
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    anger = [(s.subject, s.frame) for s in samples.values() if s.sequence == "NI/Dark/P080/Anger"]
+    assert anger == [("P080", 3)] and bad == {}
+
+
+def test_oulucasia_does_not_choose_between_two_copies(tmp_path):
+    put(tmp_path, person(ORIGINALS) | person("resized/VL/Strong"))
+    with pytest.raises(DatasetError, match="VL/Strong is there twice, OriginalImg/VL/Strong and resized/VL/Strong"):
+        found(oulucasia.DATASET, tmp_path)
+
+
+def test_oulucasia_names_what_it_does_not_know(tmp_path):
+    put(tmp_path, person(ORIGINALS, "008.jpeg", "8.jpg", "face.txt", "Thumbs.db", Surprise=["peak.jpeg"]))
+    put(tmp_path, {f"{ORIGINALS}/P001/Happy/000.jpeg": "", f"{ORIGINALS}/notes.txt": "", "Videos/P001/a.avi": ""})
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    assert [path.rsplit("/", 1)[1] for path in samples] == ["008.jpeg"] * 5
+    assert bad[f"{ORIGINALS}/P001/Fear/8.jpg"] == "a second frame 8 of VL/Strong/P001/Fear"
+    assert "'Happy' is not one of Anger" in bad[f"{ORIGINALS}/P001/Happy/000.jpeg"]
+    assert bad["Videos"].startswith("people in no known condition")
+    for path in ("P001/Fear/face.txt", "P001/Surprise/peak.jpeg", "notes.txt"):
+        assert "such as P001/Anger/000.jpeg" in bad[f"{ORIGINALS}/{path}"]
+
+
+def test_oulucasia_names_a_sequence_that_is_missing_or_empty(tmp_path):
+    put(tmp_path, person(ORIGINALS, Anger=[], Sadness=[]))
+    (tmp_path / ORIGINALS / "P001/Sadness").mkdir()
+    bad = found(oulucasia.DATASET, tmp_path)[1]
+    assert bad == {f"{ORIGINALS}/P001/{label}": "a sequence without images" for label in ("Anger", "Sadness")}
+
+
+def test_oulucasia_follows_no_link(tmp_path):
+    root, secret = put(tmp_path / "raw", person(ORIGINALS)), put(tmp_path / "elsewhere", person("VL/Weak"))
+    (root / "OriginalImg/VL/Weak").symlink_to(secret / "VL/Weak")
+    (root / ORIGINALS / "P002").symlink_to(secret / "VL/Weak/P001")
+    samples, bad = found(oulucasia.DATASET, root)
+    assert {s.subject for s in samples.values()} == {"P001"}
+    assert "leaves the raw folder" in bad[f"{ORIGINALS}/P002"] and len(bad) == 1
+
+
+@pytest.mark.parametrize("raw", ["OriginalImg/VL", ORIGINALS, f"{ORIGINALS}/P001"])
+def test_oulucasia_within_its_own_folders_says_what_the_raw_folder_is(tmp_path, raw):
+    put(tmp_path, person(ORIGINALS))
+    with pytest.raises(DatasetError, match="expected: OriginalImg/VL/Strong/P001"):
+        found(oulucasia.DATASET, tmp_path / raw)
 
 
 # --- one's own folder

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -8,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fertools.drawn import corpus
+from fertools.datasets import DATASETS
+from fertools.datasets.oulucasia import LABELS, samples
+from fertools.drawn import corpus, oulucasia
 from fertools.drawn.ckplus import plan
 from fertools.drawn.corpus import draw, frames, person
 from fertools.drawn.expressions import sample_peak
@@ -294,6 +297,77 @@ def test_a_smaller_frame_shows_the_same_face_smaller(scene):
     identity, nuisance = scene
     large, small = (landmarks(identity, Action(), nuisance, *size) for size in (SIZE, (245, 320)))
     assert small == pytest.approx(large / 2, abs=0.1)
+
+
+# --- Oulu-CASIA
+
+
+@pytest.fixture(scope="module")
+def drawn_oulu(tmp_path_factory):
+    root = tmp_path_factory.mktemp("oulu")
+    draw(root, num_subjects=2, workers=1, dataset="oulucasia")
+    return root
+
+
+def test_the_plan_of_oulucasia_has_the_published_counts():
+    sequences = oulucasia.plan()
+    assert Counter(sequence.expression for sequence in sequences) == dict.fromkeys(
+        ("anger", "disgust", "fear", "happiness", "sadness", "surprise"), 80
+    )
+    assert {sequence.subject for sequence in sequences} == {f"P{number:03d}" for number in range(1, 81)}
+    assert len({sequence.num_frames for sequence in sequences}) > 1
+    assert min(sequence.num_frames for sequence in sequences) == 9  # the shortest of the published sequences
+    assert oulucasia.plan(3) == sequences[:18]
+
+
+@pytest.mark.parametrize("num_subjects", [1, 1000])
+def test_a_plan_of_oulucasia_for_too_few_or_too_many_is_refused(num_subjects):
+    with pytest.raises(FertoolsError, match=f"{num_subjects} subjects cannot be drawn: ask for 2 to 999"):
+        oulucasia.plan(num_subjects)
+
+
+def test_every_set_that_can_be_drawn_has_a_layout():
+    assert {name for name, dataset in DATASETS.items() if dataset.drawable} == set(corpus.LAYOUTS)
+
+
+def test_no_two_sets_have_a_person_in_common():
+    one, other = ({sequence.subject_index for sequence in plan_of(most)} for plan_of, most in
+                  ((plan, 990), (oulucasia.plan, 999)))  # fmt: skip
+    assert not one & other and len(one) == 990 and len(other) == 999
+
+
+def test_a_drawn_oulucasia_is_read_as_it_was_planned(drawn_oulu):
+    items = list(samples(drawn_oulu))
+    read = {(s.path.as_posix(), s.subject, LABELS[s.label], s.frame) for s in items}
+    assert read == {(row["path"], row["subject"], row["expression"], int(row["frame"])) for row in rows(drawn_oulu)}
+    assert list(drawn_oulu.rglob("Thumbs.db")) and len(read) == len(items)
+    image = cv2.imread(str(drawn_oulu / items[0].path), cv2.IMREAD_UNCHANGED)
+    assert image.shape == (240, 320, 3)
+
+
+def test_the_last_three_frames_of_a_drawn_oulucasia_show_their_expression(drawn_oulu):
+    table = rows(drawn_oulu)
+    for sequence in oulucasia.plan(2):
+        shown = [float(row["intensity"]) for row in table if row["path"].startswith(f"{sequence.folder}/")]
+        assert shown[0] == 0 and shown == sorted(shown) and shown[-3] > 0.85 * shown[-1] > 0.45
+
+
+def test_a_corpus_of_another_dataset_is_refused_and_left_alone(drawn, drawn_oulu):
+    for root, dataset, words in ((drawn, "oulucasia", "dataset ckplus, not oulucasia"),
+                                 (drawn_oulu, "ckplus", "dataset oulucasia, not ckplus")):  # fmt: skip
+        before = digests(root)
+        with pytest.raises(FertoolsError, match=words):
+            draw(root, num_subjects=2, workers=1, dataset=dataset)
+        assert digests(root) == before
+
+
+def test_a_corpus_from_before_there_were_two_datasets_goes_on(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "drawn.json").write_text('{"version": 1, "num_subjects": 2, "seed": 0}')
+    lost = min(tmp_path.rglob("*.png"))
+    lost.unlink()
+    draw(tmp_path, num_subjects=2, workers=1)
+    assert lost.read_bytes() == (drawn / lost.relative_to(tmp_path)).read_bytes()
 
 
 def test_the_note_says_that_these_are_drawn(drawn):

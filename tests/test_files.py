@@ -119,3 +119,7 @@ def test_no_manifest_at_all_says_how_to_make_one(tmp_path):
 @pytest.mark.parametrize("name", ["ck+", "CK+", "ckplus", "CKPlus", "ck_plus", "ck-plus", "CK plus"])
 def test_every_spelling_is_one_name(name):
     assert files.dataset_name(name) == "ckplus"
+
+
+def test_a_datasets_usual_short_name_is_known():
+    assert files.dataset_name("Oulu") == files.dataset_name("oulu-casia") == "oulucasia"

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from fertools.dataset import Sample
+from fertools.datasets import oulucasia
 from fertools.datasets.ckplus import LABELS
 from fertools.protocol import PROTOCOLS, ProtocolError, find
 
@@ -40,6 +41,21 @@ def test_last_three_frames_with_contempt():
 def test_a_sequence_of_one_frame_is_no_neutral_face():
     taken = PROTOCOLS["dice_ckplus"].select(sequence("S1", "7", [1]), LABELS)
     assert [t.expression for t in taken] == ["surprise"]
+
+
+def test_dice_oulu_takes_the_last_three_frames_of_visible_strong_light():
+    samples = [
+        sample
+        for condition in ("VL/Strong", "VL/Weak", "NI/Strong")
+        for subject in range(1, 81)
+        for label in oulucasia.LABELS
+        for sample in sequence(f"{condition}/P{subject:03d}/{label}", label, (11, 9, 10, 2))
+    ]
+    taken = PROTOCOLS["dice_oulu"].select(samples, oulucasia.LABELS)
+    assert len(taken) == PROTOCOLS["dice_oulu"].num_images == 3 * 480
+    assert {t.sample.sequence[:10] for t in taken} == {"VL/Strong/"} and {t.role for t in taken} == {"apex"}
+    assert [t.sample.frame for t in taken[:3]] == [9, 10, 11]
+    assert find("oulucasia", None).name == "dice_oulu"
 
 
 def test_an_unknown_protocol_names_the_known_ones():

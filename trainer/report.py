@@ -20,6 +20,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 NUM_QUERIES, NUM_FOUND = 6, 6
 CODES = {"expression": "E", "identity": "I"}
+TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
 
 
 def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]]) -> str:
@@ -105,7 +106,7 @@ def examination(examined: dict[str, Any]) -> str:
         for term, found in terms.items():
             null = f"; permuted {found['null']:.3f}" if "null" in found else ""
             against = f"+- {found['spread']:.3f}{null}" + ("" if found["accepted"] else "; not accepted")
-            rows.append((f"{term} by {name}, nats", found["nats"], against))
+            rows.append((f"{TERMS[term]} by {name}, nats", found["nats"], against))
     rows += [
         ("MIG of Chen et al.", examined["mutual_information_gap"]["gap"], "of the best two dimensions of a factor"),
         ("DCI disentanglement", examined["dci"]["disentanglement"], ""),

@@ -1,6 +1,6 @@
 """Every dataset adapter, by name. To add one: write its file, import it here."""
 
 from fertools.dataset import Dataset
-from fertools.datasets import ckplus, folder
+from fertools.datasets import ckplus, folder, oulucasia
 
-DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in (ckplus, folder)}
+DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in (ckplus, oulucasia, folder)}

@@ -1,1 +1,1 @@
-"""Drawn faces: shaded by code, in the layout of CK+, with every factor known; a stand-in where no data is at hand."""
+"""Drawn faces: shaded by code, in a dataset's layout, with every factor known; a stand-in where no data is at hand."""

@@ -6,25 +6,19 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fertools.drawn.expressions import EXPRESSIONS
+from fertools.drawn.recording import Recording
 from fertools.errors import FertoolsError
 
 NUM_SUBJECTS, NUM_LABELLED, NUM_CONTEMPT_ONLY, NUM_UNLABELLED = 123, 118, 12, 266
 NUM_SEQUENCES = dict(anger=45, contempt=18, disgust=59, fear=25, happiness=69, sadness=28, surprise=83)
 MAX_SUBJECTS = 990  # a subject's name has three digits
+FINDER_FILE = b"\0\0\0\1Bud1" + bytes(24)  # what the original's copies carry along from a Mac
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """One recording: who, which of theirs, what it is labelled as, and in what format it was kept."""
+class Sequence(Recording):
+    """One recording, with its label in a folder of its own."""
 
-    subject_index: int
-    subject: str
-    number: int
-    expression: str | None
-    num_frames: int
-    height: int
-    width: int
-    colour: bool
     label_folder: bool  # an unlabelled sequence has an empty folder, or none
 
     @property
@@ -45,6 +39,21 @@ class Sequence:
         if self.expression is None:
             return path, ""
         return path, f"   {EXPRESSIONS.index(self.expression) + 1:.7e}\n"
+
+    @property
+    def beside(self) -> dict[PurePosixPath, bytes | None]:
+        """The label, or an empty folder, or nothing; and the Mac's litter."""
+        found: dict[PurePosixPath, bytes | None] = {}
+        path, text = self.label
+        if text:
+            found[path] = text.encode()
+        elif self.label_folder:
+            found[path.parent] = None
+        if (self.subject_index + self.number) % 9 == 1:
+            found[self.folder / ".DS_Store"] = FINDER_FILE
+        if self.subject_index % 7 == 1:
+            found[self.folder.parent / ".DS_Store"] = FINDER_FILE
+        return found
 
 
 def plan(num_subjects: int = NUM_SUBJECTS, seed: int = 0) -> list[Sequence]:

@@ -8,18 +8,19 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from fertools.drawn import ckplus
-from fertools.drawn.ckplus import Sequence
+from fertools.drawn import ckplus, oulucasia
 from fertools.drawn.expressions import sample_peak, unfold
 from fertools.drawn.factors import Action, Identity, Nuisance, jitter, sample_identity, sample_nuisance
+from fertools.drawn.recording import Recording
 from fertools.drawn.render import render, render_colour
 from fertools.errors import FertoolsError
 
@@ -27,7 +28,25 @@ VERSION = 1  # of the drawing code: raise it with every change that changes an i
 MARKER = "drawn.json"
 FACTORS = "factors.csv"
 NOTE = "These faces are drawn by code (fertools draw). They are not photographs, and show nobody."
-FINDER_FILE = b"\0\0\0\1Bud1" + bytes(24)  # what the original's copies carry along from a Mac
+# Noise leaves a PNG's search for repetitions nothing to find; entropy coding alone is three times as fast.
+SETTINGS = {
+    ".png": [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A dataset that can be drawn."""
+
+    plan: Callable[[int, int], Sequence[Recording]]  # number of subjects, seed
+    num_subjects: int  # as published
+
+
+LAYOUTS = {
+    "ckplus": Layout(ckplus.plan, ckplus.NUM_SUBJECTS),
+    "oulucasia": Layout(oulucasia.plan, oulucasia.NUM_SUBJECTS),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +60,11 @@ class Frame:
 
 def draw(
     root: Path,
-    num_subjects: int = ckplus.NUM_SUBJECTS,
+    num_subjects: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    dataset: str = "ckplus",
 ) -> int:
     """Draw the corpus below a folder; a second call goes on where the first was stopped.
 
@@ -52,10 +72,11 @@ def draw(
 
     Args:
         root: an empty or new folder, or one with a part of the same corpus.
-        num_subjects: how many people; 123 gives the published counts.
+        num_subjects: how many people; by default as many as published.
         seed: of everything random.
         workers: processes; by default one a core.
         progress: called with the number of images there are and the number there will be.
+        dataset: whose layout; no two have a person in common.
 
     Returns:
         The number of images of the corpus.
@@ -63,8 +84,10 @@ def draw(
     Raises:
         FertoolsError: the folder holds something else, or another corpus; nothing is written then.
     """
-    sequences = ckplus.plan(num_subjects, seed)
-    _claim(root, num_subjects, seed)
+    layout = LAYOUTS[dataset]
+    num_subjects = num_subjects or layout.num_subjects
+    sequences = layout.plan(num_subjects, seed)
+    _claim(root, dict(version=VERSION, dataset=dataset, num_subjects=num_subjects, seed=seed))
     for part in root.rglob(".*.part"):  # left by a run that was killed
         part.unlink()
     total = sum(sequence.num_frames for sequence in sequences)
@@ -77,7 +100,11 @@ def draw(
             if progress:
                 progress(done, total)
     for sequence in sequences:
-        _write_beside(root, sequence)
+        for path, content in sequence.beside.items():
+            if content is None:
+                (root / path).mkdir(parents=True, exist_ok=True)
+            else:
+                write_whole(root / path, content)
     write_whole(root / FACTORS, _table(sequences, seed).encode())
     return total
 
@@ -87,7 +114,7 @@ def person(seed: int, subject_index: int) -> Identity:
     return sample_identity(np.random.default_rng([seed, 1, subject_index]))
 
 
-def frames(sequence: Sequence, seed: int) -> tuple[list[Frame], np.random.Generator]:
+def frames(sequence: Recording, seed: int) -> tuple[list[Frame], np.random.Generator]:
     """What every image of a sequence shows, and the generator that goes on to make their noise."""
     rng = np.random.default_rng([seed, 2, sequence.subject_index, sequence.number])
     peak, intensity = sample_peak(sequence.expression, rng)
@@ -96,19 +123,17 @@ def frames(sequence: Sequence, seed: int) -> tuple[list[Frame], np.random.Genera
     return [Frame(action, jitter(nuisance, rng), intensity * part) for action, part in unfolded], rng
 
 
-def images(sequence: Sequence, seed: int) -> Iterator[bytes]:
-    """The PNG files of a sequence."""
+def images(sequence: Recording, seed: int) -> Iterator[bytes]:
+    """The image files of a sequence."""
     identity = person(seed, sequence.subject_index)
     shown, rng = frames(sequence, seed)
-    for frame in shown:
+    for path, frame in zip(sequence.frames, shown, strict=True):
         size = sequence.height, sequence.width
         if sequence.colour:
             picture = render_colour(identity, frame.action, frame.nuisance, *size, rng)[..., ::-1]
         else:
             picture = render(identity, frame.action, frame.nuisance, *size, rng)
-        # Noise leaves a PNG's search for repetitions nothing to find; entropy coding alone is three times as fast.
-        settings = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-        yield cv2.imencode(".png", picture, settings)[1].tobytes()
+        yield cv2.imencode(path.suffix, picture, SETTINGS[path.suffix])[1].tobytes()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -119,14 +144,13 @@ def write_whole(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def _claim(root: Path, num_subjects: int, seed: int) -> None:
-    """Mark the folder as a drawn corpus, or refuse it."""
-    wanted = dict(note=NOTE, version=VERSION, num_subjects=num_subjects, seed=seed)
+def _claim(root: Path, wanted: dict[str, Any]) -> None:
+    """Mark the folder as this drawn corpus, or refuse it."""
     if root.exists() and not root.is_dir():
         raise FertoolsError(f"{root} is a file: name a new or an empty folder")
     found = {path.name for path in root.iterdir()} if root.exists() else set()
     if not found - {f".{MARKER}.part"}:
-        write_whole(root / MARKER, (json.dumps(wanted, indent=2) + "\n").encode())
+        write_whole(root / MARKER, (json.dumps(dict(note=NOTE) | wanted, indent=2) + "\n").encode())
         return
     if MARKER not in found:
         raise FertoolsError(
@@ -134,18 +158,18 @@ def _claim(root: Path, num_subjects: int, seed: int) -> None:
             "as it may be somebody's data: name a new or an empty folder"
         )
     try:
-        present = dict(json.loads((root / MARKER).read_text()))
+        present = dict(dataset="ckplus") | dict(json.loads((root / MARKER).read_text()))  # once the only one
     except ValueError as error:
         raise FertoolsError(f"{root / MARKER} is damaged: name another folder, or delete {root}") from error
-    for key in ("version", "num_subjects", "seed"):
-        if present.get(key) != wanted[key]:
+    for key, value in wanted.items():
+        if present.get(key) != value:
             raise FertoolsError(
-                f"{root} is a drawn corpus with {key} {present.get(key)}, not {wanted[key]}: "
+                f"{root} is a drawn corpus with {key} {present.get(key)}, not {value}: "
                 "name another folder, or delete it"
             )
 
 
-def _draw_all(root: Path, people: list[list[Sequence]], seed: int, workers: int) -> Generator[int, None, None]:
+def _draw_all(root: Path, people: list[list[Recording]], seed: int, workers: int) -> Generator[int, None, None]:
     """Draw the sequences of all people; yield numbers of images as they come to be."""
     if workers <= 1:
         yield from (_draw_person(root, sequences, seed) for sequences in people)
@@ -165,7 +189,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _draw_person(root: Path, sequences: list[Sequence], seed: int) -> int:
+def _draw_person(root: Path, sequences: Sequence[Recording], seed: int) -> int:
     """Draw one person's sequences; they share the work on the person's head."""
     count = 0
     for sequence in sequences:
@@ -175,20 +199,7 @@ def _draw_person(root: Path, sequences: list[Sequence], seed: int) -> int:
     return count
 
 
-def _write_beside(root: Path, sequence: Sequence) -> None:
-    """What stands beside a sequence's images: its label, or an empty folder, or nothing; and the Mac's litter."""
-    path, text = sequence.label
-    if text:
-        write_whole(root / path, text.encode())
-    elif sequence.label_folder:
-        (root / path.parent).mkdir(parents=True, exist_ok=True)
-    if (sequence.subject_index + sequence.number) % 9 == 1:
-        write_whole(root / sequence.folder / ".DS_Store", FINDER_FILE)
-    if sequence.subject_index % 7 == 1:
-        write_whole(root / sequence.folder.parent / ".DS_Store", FINDER_FILE)
-
-
-def _table(sequences: list[Sequence], seed: int) -> str:
+def _table(sequences: Sequence[Recording], seed: int) -> str:
     """One row an image: path, subject, sequence, frame, expression, intensity, and every factor."""
     groups = (("identity", Identity), ("action", Action), ("nuisance", Nuisance))
     factors = [f"{group}.{field.name}" for group, kind in groups for field in dataclasses.fields(kind)]
@@ -197,8 +208,9 @@ def _table(sequences: list[Sequence], seed: int) -> str:
     writer.writerow(["path", "subject", "sequence", "frame", "expression", "intensity", *factors])
     for sequence in sequences:
         identity = dataclasses.astuple(person(seed, sequence.subject_index))
-        for number, (path, frame) in enumerate(zip(sequence.frames, frames(sequence, seed)[0], strict=True), start=1):
-            about = (path, sequence.subject, f"{sequence.number:03d}", number, sequence.expression, frame.intensity)
+        for path, frame in zip(sequence.frames, frames(sequence, seed)[0], strict=True):
+            number = int(path.stem.rpartition("_")[2])
+            about = (path, sequence.subject, path.parent.name, number, sequence.expression, frame.intensity)
             writer.writerow(
                 [*about, *identity, *dataclasses.astuple(frame.action), *dataclasses.astuple(frame.nuisance)]
             )
