@@ -90,6 +90,13 @@ def test_across_datasets_both_are_cut_to_what_they_share(grid):
         reproduce.judge_elsewhere(run, *reproduce.load(run, grid.manifests, CPU), grid.manifests / "ckplus.parquet")
 
 
+def test_a_dataset_that_is_left_out_is_not_run(grid):
+    left_out = dataclasses.replace(grid, datasets=("rafdb",))
+    assert reproduce.jobs(ITEM, left_out) == []
+    text = tables.to_markdown(reproduce.tabulate("paper/table", ITEM, left_out))
+    assert "to be run: trainer reproduce" in text and "copy of ckplus" not in text
+
+
 def test_an_outline_counts_what_is_left_and_what_is_absent(grid):
     before = reproduce.outline("paper/table", ITEM, grid)
     assert (before["jobs"], before["missing"], before["seconds"], before["absent"]) == (4, 4, None, ["rafdb"])

@@ -203,6 +203,7 @@ def reproduce(
     preset: Annotated[str, typer.Option(help="Where a method has it; see `trainer methods`.")] = "default",
     folds: Annotated[str | None, typer.Option(help="Numbers, separated by commas.", show_default="all")] = None,
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
+    datasets: Annotated[str | None, typer.Option(help="Names, separated by commas.", show_default="all")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
     device: Device = "auto",
@@ -224,6 +225,7 @@ def reproduce(
         grid = library.Grid(
             manifests=manifests_dir, runs=runs_dir, preset=preset, folds=numbers(folds or ""), seeds=numbers(seeds),
             device=pick_device(device),
+            datasets=tuple(files.dataset_name(name) for name in (datasets or "").split(",") if name.strip()),
         )  # fmt: skip
         items = library.find(names or ["dice-fer"])
         if show or not names:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from manifests import files
 from trainer import figures, tables
 from trainer.errors import TrainerError
 from trainer.evaluate import examine, judge_elsewhere, load
@@ -100,11 +101,12 @@ class Grid:
     folds: tuple[int, ...]  # none: all that a manifest has
     seeds: tuple[int, ...]
     device: torch.device
+    datasets: tuple[str, ...] = ()  # none: all that are at hand
 
     def manifest(self, dataset: str) -> Path | None:
-        """Return a dataset's manifest, where it is at hand."""
-        path = self.manifests / f"{dataset}.parquet"
-        return path if path.exists() else None
+        """Return a dataset's manifest, where it is at hand and not left out."""
+        path = files.manifest_path(self.manifests, dataset)
+        return path if path.exists() and (not self.datasets or dataset in self.datasets) else None
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,8 @@ def _cell(item: Item, cast: Cast, measure: str, runs: list[Run], grid: Grid) -> 
 
 
 def _needs(cast: Cast, grid: Grid) -> str:
-    absent = [name for name in (cast.dataset, cast.target) if name and grid.manifest(name) is None]
+    wanted = [name for name in (cast.dataset, cast.target) if name]
+    absent = [name for name in wanted if not files.manifest_path(grid.manifests, name).exists()]
     if absent:
         return " and ".join(f"a licensed copy of {name}, prepared by fertools as {name}.parquet" for name in absent)
     return "to be run: trainer reproduce"
