@@ -140,7 +140,7 @@ def comparison_text(compared: dict[str, Any]) -> str:
             after = found["posterior"]
             line += (
                 f"  95 % {low:+.3f} to {high:+.3f}, corrected resampled t: p {found['p']:.3f}; "
-                f"worse {after['left']:.2f}, within 0.01 {after['equivalent']:.2f}, more {after['right']:.2f}"
+                f"less {after['left']:.2f}, within 0.01 {after['equivalent']:.2f}, more {after['right']:.2f}"
             )
         lines.append(line)
     told, people = compared["mcnemar"], compared["over people"]
