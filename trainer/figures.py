@@ -57,8 +57,9 @@ def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> s
                 axis.imshow(pictures[face], cmap="gray", vmin=0, vmax=255)
                 axis.axis("off")
     grid[0][0].set_title("query")
-    grid[0][1].set_title("nearest by E, other people", loc="left")
-    grid[0][1 + NUM_FOUND].set_title("nearest by I", loc="left")
+    middle = 1 + NUM_FOUND // 2
+    grid[0][middle].set_title("by E, other people")
+    grid[0][middle + NUM_FOUND].set_title("by I")
     return svg(figure)
 
 
