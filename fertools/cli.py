@@ -19,7 +19,8 @@ from manifests import files, schema
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 DatasetName = Annotated[
-    str, typer.Argument(metavar="DATASET", help="ck+, oulu-casia or folder; case and hyphens do not matter.")
+    str,
+    typer.Argument(metavar="DATASET", help="ck+, oulu-casia, bu3dfe, jaffe or folder; case and hyphens do not matter."),
 ]
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
 ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]

@@ -36,7 +36,7 @@ def inspect(root: Path, path: Path) -> None:
     """Look at a file's header and end, without decoding its pixels.
 
     Raises:
-        ImageError: as `read_bytes`; or no image, too many pixels, or a PNG that ends early.
+        ImageError: as `read_bytes`; or no image, too many pixels, a PNG that ends early, or a compressed TIFF.
     """
     with _open(root, path) as file:
         _header(file)
@@ -74,6 +74,9 @@ def _header(file: BinaryIO) -> Image.Image:
     except Exception as error:  # a hostile header may raise anything: it becomes that file's reason
         raise ImageError(f"not an image: it starts with {start[:16].decode('ascii', errors='replace')!r}") from error
     _check_size(image.width, image.height)
+    if image.format == "TIFF" and image.info["compression"] != "raw":
+        # libtiff reads the header anew and allots tiles as large as it says there, whatever Pillow saw and we bounded
+        raise ImageError("a compressed TIFF, whose decoder is not bounded; save it uncompressed or as PNG")
     return image
 
 
@@ -97,7 +100,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Grey images have three equal channels; 16-bit ones keep their high byte; transparency is dropped.
 
     Raises:
-        ImageError: no image, too many pixels, or pixels that do not decode.
+        ImageError: no image, too many pixels, a compressed TIFF, or pixels that do not decode.
     """
     try:
         image = ImageOps.exif_transpose(_header(io.BytesIO(data)))

@@ -29,6 +29,7 @@ class Protocol:
     dataset: str
     expressions: tuple[str, ...]  # labelled sequences or images of these classes are taken
     condition: str = ""  # of recording: the names of the sequences that are taken start so
+    frames: tuple[int, ...] = ()  # by number, of those that are taken; empty: any
     first_as_neutral: int = 0  # frames from the start of each taken sequence, as neutral
     last: int | None = None  # frames from its end, with its expression; null: every image
     num_images: int | None = None  # in a complete copy
@@ -38,6 +39,8 @@ class Protocol:
         """Return what the protocol takes, in path order within each sequence, sequences in first-seen order."""
         sequences: dict[object, list[Sample]] = defaultdict(list)
         for sample in samples:
+            if self.frames and sample.frame not in self.frames:
+                continue
             if (sample.sequence or "").startswith(self.condition):
                 sequences[sample.sequence or sample.path].append(sample)
         selected = []
@@ -72,6 +75,14 @@ PROTOCOLS = {  # the first of a dataset is its default
         Protocol(
             name="dice_oulu", dataset="oulucasia", expressions=SIX, condition="VL/Strong/", last=3, num_images=1440,
             source="DICE-FER section 5.1: last three frames of 480 sequences. It names no light; this is the usual one",
+        ),
+        Protocol(
+            name="ifgan_bu3dfe", dataset="bu3dfe", expressions=SIX, frames=(3, 4), num_images=1200,
+            source="IF-GAN: the last two levels of intensity of six expressions of 100 people; frontal textures",
+        ),
+        Protocol(
+            name="jaffe_7c", dataset="jaffe", expressions=tuple(sorted((*SIX, "neutral"))), num_images=213,
+            source="every image, seven classes (Lyons et al. 1998)",
         ),
         Protocol(
             name="all", dataset="folder", expressions=tuple(sorted((*SIX, "contempt", "neutral"))),

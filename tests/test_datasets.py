@@ -1,9 +1,11 @@
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fertools.dataset import DatasetError, Quarantined, Sample
-from fertools.datasets import DATASETS, ckplus, folder, oulucasia
+from fertools.datasets import DATASETS, bu3dfe, ckplus, folder, jaffe, oulucasia
+from fertools.protocol import find
 from manifests import schema
 
 
@@ -214,6 +216,170 @@ def test_oulucasia_within_its_own_folders_says_what_the_raw_folder_is(tmp_path, 
     put(tmp_path, person(ORIGINALS))
     with pytest.raises(DatasetError, match="expected: OriginalImg/VL/Strong/P001"):
         found(oulucasia.DATASET, tmp_path / raw)
+
+
+# --- BU-3DFE
+
+EXAMPLES = list(bu3dfe.DATASET.examples)
+TEXTURE = "Subjects/F0001/F0001_{}WH_F2D.bmp"
+
+
+def test_bu3dfe_numbers_the_intensities_of_an_expression_and_neutral_is_none_of_them(tmp_path):
+    put(tmp_path, dict.fromkeys(EXAMPLES, ""))
+    samples, _ = found(bu3dfe.DATASET, tmp_path)
+    frames = {sequence: [s.frame for s in samples.values() if s.sequence == sequence] for sequence in
+              ("F0001/NE", "F0001/SU")}  # fmt: skip
+    assert frames == {"F0001/NE": [0], "F0001/SU": [1, 2, 3, 4]} and len(samples) == 25
+
+
+def test_bu3dfe_takes_the_person_from_the_name_in_any_nest_case_and_race(tmp_path):
+    names = [path.rsplit("/", 1)[1] for path in EXAMPLES]
+    put(tmp_path, {f"BU_3DFE/subjects/F0002/{name}": "" for name in names})  # a folder of another name
+    put(tmp_path, {f"m0044/{name.replace('F0001', 'm0044').replace('WH', 'la').lower()}": "" for name in names})
+    samples, bad = found(bu3dfe.DATASET, tmp_path)
+    assert Counter((s.subject, path.split("/")[-2]) for path, s in samples.items()) == {
+        ("F0001", "F0002"): 25,
+        ("M0044", "m0044"): 25,
+    }
+    assert {s.label for s in samples.values()} == set(bu3dfe.LABELS) and bad == {}
+
+
+def test_bu3dfe_counts_what_belongs_to_the_models_and_never_takes_their_texture(tmp_path):
+    models = ("F3D.wrl", "F3D.bnd", "F3D.bmp", "RAW.wrl", "RAW.pse", "RAW_84_LMS.txt", "F3D_depth.png")
+    put(tmp_path, dict.fromkeys(EXAMPLES, "") | {f"Subjects/F0001/F0001_AN01WH_{model}": "" for model in models})
+    samples, bad = found(bu3dfe.DATASET, tmp_path)
+    assert list(samples) == EXAMPLES
+    assert bad == {".": "7 files of 3D models (_F3D, _RAW); only frontal textures are read"}
+
+
+def test_bu3dfe_names_what_it_does_not_know(tmp_path):
+    strange = {
+        "Subjects/F0001/F0001_NE01WH_F2D.bmp": "neutral is NE00",
+        "Subjects/F0001/F0001_AN00WH_F2D.bmp": "an expression 01 to 04",
+        "Subjects/F0001/F0001_AN05WH_F2D.bmp": "an expression 01 to 04",
+        "Subjects/F0057/F0057_AN01WH_F2D.bmp": "F0057 is not one of F0001 to F0056",
+        "Subjects/F0000/F0000_AN01WH_F2D.bmp": "F0000 is not one of",
+        "Subjects/M0045/M0045_AN01WH_F2D.bmp": "M0045 is not one of",
+        "Subjects/F0001/F0001_CO01WH_F2D.bmp": "such as F0001_AN01WH_F2D.bmp",
+        "Subjects/F0001/F0001_AN01XX_F2D.bmp": "such as F0001_AN01WH_F2D.bmp",
+        "Subjects/F0001/F0001_AN01WH_F2D.txt": "such as F0001_AN01WH_F2D.bmp",
+        "readme.txt": "such as F0001_AN01WH_F2D.bmp",
+    }
+    put(tmp_path, dict.fromkeys([*EXAMPLES, *strange, "Subjects/Thumbs.db"], ""))
+    samples, bad = found(bu3dfe.DATASET, tmp_path)
+    assert list(samples) == EXAMPLES and set(bad) == set(strange)
+    assert [path for path, words in strange.items() if words not in bad[path]] == []
+
+
+def test_bu3dfe_half_unpacked_names_the_people_still_packed_and_the_images_that_are_missing(tmp_path):
+    kept = [path for path in EXAMPLES if path not in (TEXTURE.format("SU03"), TEXTURE.format("NE00"))]
+    put(tmp_path, dict.fromkeys([*kept, "Subjects/F0002.rar"], ""))
+    samples, bad = found(bu3dfe.DATASET, tmp_path)
+    assert list(samples) == kept
+    assert bad == {
+        "Subjects/F0002.rar": "still packed; unpack it first",
+        "Subjects/F0001/F0001_*_F2D.bmp": "2 of 25 missing: NE00, SU03",
+    }
+
+
+@pytest.mark.parametrize("nest", ["", "Subjects/", "BU_3DFE/Subjects/"])
+def test_bu3dfe_not_unpacked_at_all_says_what_to_unpack(tmp_path, nest):
+    put(tmp_path, dict.fromkeys([f"{nest}F0001.rar", f"{nest}M0044.rar"], ""))
+    with pytest.raises(DatasetError, match=r"unpack F0001.rar, M0044.rar first\nexpected: Subjects/F0001"):
+        found(bu3dfe.DATASET, tmp_path)
+
+
+def test_bu3dfe_takes_a_converted_copy_only_where_there_is_no_original(tmp_path):
+    copies = [path.replace("Subjects", "png").replace("bmp", "png") for path in EXAMPLES]
+    put(tmp_path, dict.fromkeys([*EXAMPLES[1:], *copies], ""))
+    samples, bad = found(bu3dfe.DATASET, tmp_path)
+    assert set(samples) == {copies[0], *EXAMPLES[1:]}
+    assert bad == {
+        copy: f"a copy of {path}, which is taken" for copy, path in zip(copies[1:], EXAMPLES[1:], strict=True)
+    }
+
+
+def test_bu3dfe_does_not_choose_between_two_originals(tmp_path):
+    put(tmp_path, dict.fromkeys([*EXAMPLES, "resized/F0001_DI02BL_F2D.bmp"], ""))
+    with pytest.raises(
+        DatasetError, match=r"F0001_DI02 is there twice, Subjects/F0001/F0001_DI02WH_F2D.bmp and resize"
+    ):
+        found(bu3dfe.DATASET, tmp_path)
+
+
+# --- JAFFE
+
+# Photographs are numbered through, person by person and expression by expression; six numbers were never published.
+TAKES = {"KM": "3553333", "KA": "3433334", "YM": "3333334", "KR": "3333333", "NM": "3333333",
+         "MK": "3333333", "UY": "3333333", "KL": "3333343", "TM": "3433333", "NA": "3333333"}  # fmt: skip
+ORDER, LOST = ("NE", "HA", "SA", "SU", "AN", "DI", "FE"), (8, 12, 21, 76, 108, 183)
+
+
+def jaffe_names():
+    takes = [
+        f"{person}.{label}{take}"
+        for person, counts in TAKES.items()
+        for label, count in zip(ORDER, counts, strict=True)
+        for take in range(1, int(count) + 1)
+    ]
+    return [f"{take}.{number}" for number, take in enumerate(takes, 1) if number not in LOST]
+
+
+def test_jaffe_whole_has_the_published_counts(tmp_path):
+    put(tmp_path, {f"jaffe/{name}.tiff": "" for name in jaffe_names()})
+    samples, bad = found(jaffe.DATASET, tmp_path)
+    assert set(jaffe.DATASET.examples) <= set(samples) and bad == {}
+    assert Counter(s.subject for s in samples.values()) == dict(
+        KA=23, KL=22, KM=22, KR=20, MK=21, NA=21, NM=20, TM=21, UY=21, YM=22
+    )
+    assert Counter(s.label for s in samples.values()) == dict(AN=30, DI=29, FE=32, HA=31, NE=30, SA=31, SU=30)
+    protocol = find("jaffe", None)
+    assert len(protocol.select(samples.values(), jaffe.LABELS)) == protocol.num_images == 213
+
+
+@pytest.mark.parametrize("ending", ["tif", "TIFF", "tiff.bmp", "jpg", "jpeg", "png", "bmp"])
+def test_jaffe_in_other_formats_folders_and_case(tmp_path, ending):
+    put(tmp_path, {f"surprise/ka/ka.su1.36.{ending}": ""})
+    samples, bad = found(jaffe.DATASET, tmp_path)
+    assert [(s.label, s.subject, s.sequence, s.frame) for s in samples.values()] == [("SU", "KA", None, None)]
+    assert bad == {}
+
+
+def test_jaffe_names_what_it_does_not_know(tmp_path):
+    strange = ["README_FIRST.txt", "KA.AN.39.tiff", "KA.CO1.39.tiff", "KA.AN1.39.gif", "KA.AN1.39 copy.tiff"]
+    put(tmp_path, dict.fromkeys([*strange, "AB.AN1.39.tiff", "KA.AN1.39.tiff", "._KA.AN1.39.tiff"], ""))
+    samples, bad = found(jaffe.DATASET, tmp_path)
+    assert list(samples) == ["KA.AN1.39.tiff"]
+    assert bad.pop("AB.AN1.39.tiff") == "'AB' is not one of KA, KL, KM, KR, MK, NA, NM, TM, UY, YM"
+    assert bad == dict.fromkeys(strange, "not the name of a JAFFE image, such as KA.AN1.39.tiff")
+
+
+def test_jaffe_takes_a_copy_only_where_there_is_no_original_and_does_not_choose_between_two(tmp_path):
+    put(tmp_path, dict.fromkeys(["jpg/KA.AN1.39.jpg", "jpg/KA.AN2.40.jpg", "jaffe/KA.AN1.39.tiff"], ""))
+    samples, bad = found(jaffe.DATASET, tmp_path)
+    assert set(samples) == {"jaffe/KA.AN1.39.tiff", "jpg/KA.AN2.40.jpg"}
+    assert bad == {"jpg/KA.AN1.39.jpg": "a copy of jaffe/KA.AN1.39.tiff, which is taken"}
+    put(tmp_path, {"more/KA.AN1.39.tiff": ""})
+    with pytest.raises(DatasetError, match=r"KA.AN1.39 is there twice, jaffe/KA.AN1.39.tiff and more/KA.AN1.39.tiff"):
+        found(jaffe.DATASET, tmp_path)
+
+
+@pytest.mark.parametrize("dataset", [bu3dfe.DATASET, jaffe.DATASET], ids=lambda dataset: dataset.name)
+def test_images_of_another_set_or_an_archive_are_refused(dataset, tmp_path):
+    put(tmp_path, {"photos/S005_001_00000001.png": "", "set.zip": ""})
+    with pytest.raises(DatasetError) as refusal:
+        found(dataset, tmp_path)
+    assert f"holds photos, set.zip; unpack set.zip first\nexpected: {dataset.layout}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "image"), [(bu3dfe.DATASET, EXAMPLES[0]), (jaffe.DATASET, "jaffe/KA.AN1.39.tiff")], ids=["bu", "jaffe"]
+)
+def test_a_picture_beyond_a_link_is_not_taken(dataset, image, tmp_path):
+    root, secret = put(tmp_path / "raw", {image: ""}), put(tmp_path / "elsewhere", dict.fromkeys(dataset.examples, ""))
+    (root / "more").symlink_to(secret)
+    samples, bad = found(dataset, root)
+    assert list(samples) == [image] and "leaves the raw folder" in bad["more"]
 
 
 # --- one's own folder

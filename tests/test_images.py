@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from pictures import encoded, png_header
@@ -6,6 +8,24 @@ from PIL import Image
 from fertools.images import ImageError, decode, inspect, read_bytes
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+def claiming(format, width, height):
+    """A whole BMP or TIFF of 30 x 40 whose header says another size."""
+    data = bytearray(encoded(PICTURE, format))
+    for at, value in zip({"BMP": (18, 22), "TIFF": (18, 30)}[format], (width, height), strict=True):
+        data[at : at + 4] = struct.pack("<i", value)
+    return bytes(data)
+
+
+def tiff_of_large_tiles():
+    """A TIFF of 64 x 64 whose one tile is 20000 x 20000, in numbers of a kind that Pillow passes over, libtiff not."""
+    short, long, signed_long8 = 3, 4, 17
+    entries = [(256, long, 64), (257, long, 64), (258, short, 8), (259, short, 5), (262, short, 1), (273, long, 8),
+               (277, short, 1), (279, long, 100), (322, signed_long8, 150), (323, signed_long8, 150)]  # fmt: skip
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    start = b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
+    return start.ljust(150, b"\0") + struct.pack("<q", 20_000) + bytes(200)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +40,34 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 )
 def test_every_mode_becomes_rgb(pixels, wanted):
     np.testing.assert_array_equal(decode(encoded(pixels)), wanted)
+
+
+@pytest.mark.parametrize("format", ["BMP", "TIFF"])
+def test_uncompressed_formats_of_older_sets_are_read(format, tmp_path):
+    np.testing.assert_array_equal(decode(encoded(PICTURE, format)), PICTURE)
+    np.testing.assert_array_equal(decode(encoded(PICTURE[..., 0], format)), np.repeat(PICTURE[..., :1], 3, 2))
+    (tmp_path / "good").write_bytes(encoded(PICTURE, format))
+    inspect(tmp_path, "good")
+
+
+@pytest.mark.parametrize("format", ["BMP", "TIFF"])
+def test_their_size_is_bounded_by_the_header_before_a_pixel_is_decoded(format, tmp_path):
+    for side in (30_000, 8_000):
+        for data in (claiming(format, side, side), claiming(format, side, side)[:200]):
+            (tmp_path / "bomb").write_bytes(data)
+            with pytest.raises(ImageError, match="too large"):
+                inspect(tmp_path, "bomb")
+        with pytest.raises(ImageError, match="too large"):
+            decode(claiming(format, side, side))
+    with pytest.raises(ImageError, match="does not decode: image file is truncated"):
+        decode(encoded(PICTURE, format)[:-400])
+
+
+def test_a_compressed_tiff_is_refused_by_its_header_as_its_tiles_may_be_of_any_size(tmp_path):
+    for data in (tiff_of_large_tiles(), encoded(PICTURE, "TIFF", compression="tiff_lzw")):
+        (tmp_path / "packed.tiff").write_bytes(data)
+        with pytest.raises(ImageError, match="a compressed TIFF, .* save it uncompressed or as PNG"):
+            inspect(tmp_path, "packed.tiff")
 
 
 def test_a_turned_photograph_is_set_upright():

@@ -1,9 +1,10 @@
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fertools.dataset import Sample
-from fertools.datasets import oulucasia
+from fertools.datasets import bu3dfe, oulucasia
 from fertools.datasets.ckplus import LABELS
 from fertools.protocol import PROTOCOLS, ProtocolError, find
 
@@ -56,6 +57,28 @@ def test_dice_oulu_takes_the_last_three_frames_of_visible_strong_light():
     assert {t.sample.sequence[:10] for t in taken} == {"VL/Strong/"} and {t.role for t in taken} == {"apex"}
     assert [t.sample.frame for t in taken[:3]] == [9, 10, 11]
     assert find("oulucasia", None).name == "dice_oulu"
+
+
+def test_ifgan_bu3dfe_takes_the_two_strongest_of_six_expressions():
+    samples = [
+        sample
+        for subject in bu3dfe.PEOPLE
+        for label in bu3dfe.LABELS
+        for sample in sequence(f"{subject}/{label}", label, (0,) if label == "NE" else (4, 1, 2, 3))
+    ]
+    assert len(samples) == 2500
+    taken = find("bu3dfe", None).select(samples, bu3dfe.LABELS)
+    assert len(taken) == find("bu3dfe", None).num_images == 1200
+    assert Counter((t.expression, t.sample.frame) for t in taken) == {
+        (expression, intensity): 100
+        for expression in ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+        for intensity in (3, 4)
+    }
+
+
+def test_ifgan_bu3dfe_puts_no_weaker_image_in_the_place_of_a_missing_one():
+    taken = PROTOCOLS["ifgan_bu3dfe"].select(sequence("F0001/AN", "AN", (1, 2, 3)), bu3dfe.LABELS)
+    assert [t.sample.frame for t in taken] == [3]
 
 
 def test_an_unknown_protocol_names_the_known_ones():
