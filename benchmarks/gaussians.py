@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import torch
 from known_answers import (
     DIMS,
@@ -127,32 +128,38 @@ def neighbours(nats: float, effort: Effort, seed: int) -> dict[str, Any]:
 def panel(axes: Axes, title: str, rows: list[dict[str, Any]]) -> None:
     """Draw one estimator: the truth, the ceiling, what was found in training (band: spread) and on new pairs."""
     high = 36 if rows[0]["read by"] == "club" else 14
-    low = -high / 10
     axes.plot([0, 10], [0, 10], "--", color="0.4", linewidth=1, zorder=1)
     for critic in dict.fromkeys(row["critic"] for row in rows):
-        mine = [row for row in rows if row["critic"] == critic]
-        nats, colour = [row["nats"] for row in mine], COLOURS[critic]
-        if "training" in mine[0]:
-            mean, spread = ([row[name] for row in mine] for name in ("training", "training spread"))
+        own, colour = [row for row in rows if row["critic"] == critic], COLOURS[critic]
+        nats, new = [row["nats"] for row in own], [row["held out"] for row in own]
+        if "training" in own[0]:
+            mean, spread = (np.array([row[name] for row in own]) for name in ("training", "training spread"))
             axes.plot(nats, mean, color=colour, linewidth=1.5)
-            axes.fill_between(nats, *([m + s * t for m, t in zip(mean, spread, strict=True)] for s in (-1, 1)),
-                              color=colour, alpha=0.2, linewidth=0)  # fmt: skip
-        axes.plot(nats, [row["held out"] for row in mine], "o", color=colour, markersize=5, markeredgecolor="white")
-        for row in mine:
-            if not low <= (value := row["held out"]) <= high:
-                place, marker, upright = (high, "^", "top") if value > high else (low, "v", "bottom")
-                axes.plot(row["nats"], place, marker, color=colour, clip_on=False, zorder=3)
-                axes.annotate(f"{value:.2g}", (row["nats"], place), (0, -8 if value > high else 8), fontsize=7,
-                              textcoords="offset points", ha="center", va=upright, color=colour)  # fmt: skip
+            axes.fill_between(nats, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+            off_the_scale(axes, nats, list(mean), -high / 10, high, colour)
+        axes.plot(nats, new, "o", color=colour, markersize=5, markeredgecolor="white")
+        off_the_scale(axes, nats, new, -high / 10, high, colour)
     if "with the true conditional" in rows[0]:
         axes.plot(nats, [row["with the true conditional"] for row in rows], ":", color="black", linewidth=1)
     ceiling, sound = rows[0]["ceiling"], rows[0].get("log marginal pairs")
-    if ceiling or sound:
-        name = f"ceiling {ceiling:.2f}" if ceiling else f"log of marginal pairs {sound:.2f}"
-        axes.axhline(ceiling or sound, color="tab:red", linestyle=":" if not ceiling else "-", linewidth=1)
-        axes.text(0.1, (ceiling or sound) + 0.2, name, fontsize=8, color="tab:red")
-    axes.set(title=title, xlim=(0, 10.4), ylim=(low, high))
+    if level := ceiling or sound:
+        name = f"ceiling {level:.2f}" if ceiling else f"log of marginal pairs {level:.2f}"
+        axes.axhline(level, color="tab:red", linestyle="-" if ceiling else ":", linewidth=1)
+        place, side = (10.3, "right") if level < 6 else (0.1, "left")  # where the truth is elsewhere
+        axes.text(place, level + 0.15, name, fontsize=8, color="tab:red", ha=side)
+    axes.set(title=title, xlim=(0, 10.4), ylim=(-high / 10, high))
     axes.title.set_fontsize(10)
+
+
+def off_the_scale(axes: Axes, nats: list[float], values: list[float], low: float, high: float, colour: str) -> None:
+    """Write what lies above or below the panel at its edge."""
+    for place, value in zip(nats, values, strict=True):
+        if low <= value <= high:
+            continue
+        edge, marker, away, upright = (high, "^", -6, "top") if value > high else (low, "v", 6, "bottom")
+        axes.plot(place, edge, marker, color=colour, clip_on=False, zorder=3)
+        axes.annotate(f"{value:,.0f}", (place, edge), (0, away), textcoords="offset points", fontsize=7,
+                      ha="center", va=upright, color=colour)  # fmt: skip
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:
@@ -164,7 +171,7 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     figure.supylabel("estimate (nats)")
     handles = [plt.Line2D([], [], color="0.4", linestyle="--", label="truth"),
                plt.Line2D([], [], color="0.2", label="in training, mean and spread of the last steps"),
-               plt.Line2D([], [], color="0.2", marker="o", linestyle="", label="new pairs (arrow: off the scale)"),
+               plt.Line2D([], [], color="0.2", marker="o", linestyle="", label="new pairs (arrows: off the scale)"),
                plt.Line2D([], [], color="black", linestyle=":", label="CLUB, true conditional"),
                *(plt.Line2D([], [], color=COLOURS[name], linewidth=4, label=f"{name} critic")
                  for name in ("concat", "separable"))]  # fmt: skip

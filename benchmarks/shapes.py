@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 import time
 import warnings
@@ -25,7 +26,8 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import torch
-from coloured import NUM_HUES, SHAPES, Factors, ShapeEncoder, chance, draw, pairs
+from coloured import SHAPES, Factors, ShapeEncoder, chance, draw, pairs
+from shapes_bounds import CHANCE, Row, judged
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -42,12 +44,11 @@ matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
-Row = dict[str, Any]
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
-CHANCE = {"shape": 1 / len(SHAPES), "foreground": 1 / NUM_HUES, "background": 1 / NUM_HUES}
 HELD_OUT_SEED, POST_HOC_STEPS, STRICT_STEPS = 1000, 300, 20000
 BASE = DiceFerConfig(learning_rate=1e-3, critic_width=128, expression_estimator="jsd", identity_estimator="jsd")
 RECIPE = {name: value for name, value in asdict(DEFAULT).items() if value != getattr(BASE, name)} | {"batch_size": 32}
+RECIPE["head"] = "mean"  # which its critics start from
 NO_SWAP, ALIKE = "jsd, no swap", "jsd, pairs alike"
 STAGE_1: dict[str, dict[str, Any]] = {
     "jsd": {},
@@ -55,6 +56,7 @@ STAGE_1: dict[str, dict[str, Any]] = {
     NO_SWAP: {"swap": False},
     "jsd, delta = 0": {"distance_weight": 0.0},
     ALIKE: {},
+    "jsd, mean head": {"head": "mean"},
     "dv": {"expression_estimator": "dv"},
     "mine": {"expression_estimator": "mine"},
     "dv, mu = 0": {"expression_estimator": "dv", "global_weight": 0.0},
@@ -80,16 +82,17 @@ class Trained(NamedTuple):
 
 def build(settings: dict[str, Any], seed: int, device: torch.device) -> DiceFer:
     """Return an untrained DICE-FER for shapes; what is not set is the paper's, but for batch, rate and critics."""
-    config = replace(BASE, **settings)
+    flat = settings.get("head") != "mean"
+    config = replace(BASE, **{name: value for name, value in settings.items() if name != "head"})
     torch.manual_seed(seed)
-    return DiceFer(config, len(SHAPES), lambda: ShapeEncoder(config.standardise)).to(device)
+    return DiceFer(config, len(SHAPES), lambda: ShapeEncoder(flat, config.standardise)).to(device)
 
 
 def drive(
     method: DiceFer, stage: Stage, num_steps: int, generator: torch.Generator, alike: bool = False
-) -> dict[str, float]:
-    """Train a stage on new pairs in every step; return the means of what the last tenth of the steps logged."""
-    sums: dict[str, Tensor] = {}
+) -> list[dict[str, float]]:
+    """Train a stage on new pairs in every step; return the means of what each tenth of the steps logged."""
+    tenths: list[dict[str, Any]] = []
     last = math.ceil(num_steps / 10)
     method.train()
     for step in range(num_steps):
@@ -97,17 +100,19 @@ def drive(
             for group in optimizer.param_groups:
                 group["lr"] = method.config.learning_rate * stage.schedule(step / num_steps)
         logged = stage.step(pairs(method.config.batch_size, generator, alike))
-        if step >= num_steps - last:
-            sums = {name: sums.get(name, 0) + value.detach() / last for name, value in logged.items()}
-    return {name: float(value) for name, value in sums.items()}
+        if (num_steps - step) % last == 0:
+            tenths.append({})
+        if tenths:
+            tenths[-1] = {name: tenths[-1].get(name, 0) + value.detach() / last for name, value in logged.items()}
+    return [{name: float(value) for name, value in means.items()} for means in tenths]
 
 
 @torch.no_grad()
-def nats(method: DiceFer, generator: torch.Generator) -> dict[str, float]:
+def nats(method: DiceFer, generator: torch.Generator, alike: bool) -> dict[str, float]:
     """Read stage 1's critics on 4000 new pairs: by InfoNCE where that trained them, else Donsker-Varadhan."""
     by = "nce" if method.config.expression_estimator == "nce" else "dv"
     found = {"global": 0.0, "local": 0.0}
-    for batch in (pairs(1000, generator) for _ in range(4)):
+    for batch in (pairs(1000, generator, alike) for _ in range(4)):
         maps, codes = method.eval().expression_encoder.both(batch.anchor, batch.partner)
         read = codes.chunk(2)[1 if method.config.swap else 0]
         information = method.expression_critics(maps.chunk(2)[0], read, by, batch.expression)
@@ -161,13 +166,14 @@ def share(name: str, settings: dict[str, Any], num_steps: int, seed: int, device
     started, generator = time.perf_counter(), torch.Generator(device).manual_seed(seed)
     method = build(settings, seed, device)
     stage = next(method.stages())
-    means = drive(method, stage, num_steps, generator, alike=name == ALIKE)
+    tenths = drive(method, stage, num_steps, generator, alike=name == ALIKE)
+    concerns = [text for means in tenths if (text := stage.concern(means))]
     codes, factors = encoded(method, device)
     row = {
-        "run": name, "seed": seed, "settings": settings, "steps": num_steps, "in training": means,
-        "nats, new pairs": nats(method, generator), "spread of E": float(codes["expression"].std(0).mean()),
-        "from E": probes(codes["expression"], factors),
-        "concern": stage.concern(means), "complaint": stage.complaint(means, 100, 100),
+        "run": name, "seed": seed, "settings": settings, "steps": num_steps, "in training": tenths[-1],
+        "nats": nats(method, generator, name == ALIKE), "spread of E": float(codes["expression"].std(0).mean()),
+        "probes": probes(codes["expression"], factors),
+        "concern": "; ".join(dict.fromkeys(concerns)) or None, "complaint": stage.complaint(tenths[-1], 100, 100),
         "seconds": round(time.perf_counter() - started),
     }  # fmt: skip
     return Trained(row, method)
@@ -183,13 +189,13 @@ def hide(name: str, expression: DiceFer, settings: dict[str, Any], num_steps: in
     walk = method.stages()
     next(walk)
     before = {key: value.clone() for key, value in method.expression_encoder.state_dict().items()}
-    means = drive(method, next(walk), num_steps, generator)
+    tenths = drive(method, next(walk), num_steps, generator)
     after = method.expression_encoder.state_dict()
     codes, factors = encoded(method, device)
     return {
-        "run": name, "seed": seed, "settings": settings, "steps": num_steps, "in training": means,
+        "run": name, "seed": seed, "settings": settings, "steps": num_steps, "in training": tenths[-1],
         "E is bitwise as before": all(torch.equal(before[key], after[key]) for key in before),
-        "from I": probes(codes["identity"], factors), "nats E and I share, at least": shared_nats(method, generator),
+        "probes": probes(codes["identity"], factors), "nats E and I share, at least": shared_nats(method, generator),
         "seconds": round(time.perf_counter() - started),
     }  # fmt: skip
 
@@ -198,77 +204,16 @@ def hide(name: str, expression: DiceFer, settings: dict[str, Any], num_steps: in
 def _fit_norm(encoder: Any, generator: torch.Generator) -> None:
     """Give a code that was trained without it the fixed mean and spread that standardise it."""
     if isinstance(encoder.norm, nn.BatchNorm1d):
-        encoder.eval()
-        codes = encoder.fc(encoder.layers(draw(chance(4000, generator), generator)).mean((2, 3)))
-        encoder.norm.running_mean.copy_(codes.mean(0))
-        encoder.norm.running_var.copy_(codes.var(0))
-
-
-def bounds(first: list[Row], second: list[Row], strict: bool) -> Iterator[tuple[str, list[float], float, float]]:
-    """Yield name, found (a value a seed) and the range that was set before the runs."""
-
-    def read(row: Row, code: str, factor: str, probe: str) -> float:
-        return float(
-            max(row[code][name][factor] for name in row[code]) if probe == "best" else row[code][probe][factor]
-        )
-
-    def values(rows: list[Row], name: str, code: str, factor: str, probe: str) -> list[float]:
-        return [read(row, code, factor, probe) for row in rows if row["run"] == name]
-
-    def said(name: str, word: str) -> list[float]:
-        return [float(word in (row["concern"] or "")) for row in first if row["run"] == name]
-
-    for name in ("jsd", "default"):
-        limits = {"shape": (0.95, 1), "foreground": (0, 0.35), "background": (0, 0.30)}
-        for factor, (low, high) in limits.items():
-            yield f"7.3: {name}: {factor} from E, linear", values(first, name, "from E", factor, "linear"), low, high
-        mine = [row for row in first if row["run"] == name]
-        yield f"7.3: {name}: global nats on new pairs", [row["nats, new pairs"]["global"] for row in mine], 1.65, 1.95
-        yield f"7.3: {name}: no collapse: spread of E", [row["spread of E"] for row in mine], 0.01, math.inf
-    yield (
-        "7.3: jsd, no swap: foreground from E, linear",
-        values(first, NO_SWAP, "from E", "foreground", "linear"),
-        0.75,
-        1,
-    )
-    full, bare = (values(first, name, "from E", "foreground", "linear")[:1] for name in ("jsd", "jsd, delta = 0"))
-    yield (
-        "7.3: foreground from E, linear: delta = 0 above jsd",
-        [b - a for a, b in zip(full, bare, strict=False)],
-        0.10,
-        1,
-    )
-    yield "T6: dv, no swap: the divergence is named (1: yes)", said("dv, no swap", "diverges"), 1, 1
-    yield "T15: pairs alike: the leak is named (1: yes)", said(ALIKE, "leak"), 1, 1
-    told = {row["run"]: row["in training"]["discriminator"] for row in second}
-    yield "T16: strong discriminator, zeta = 0: its loss", [told[name] for name in told if name == "zeta = 0"], 0, 1.25
-    for name in ("zeta = 0", "zeta = 0.1", "zeta = 1"):
-        for factor in ("foreground", "background"):
-            yield f"7.4: {name}: {factor} from I, mlp", values(second, name, "from I", factor, "mlp"), 0.85, 1
-    free = values(second, "zeta = 0", "from I", "shape", "mlp")
-    for name, gap in (("zeta = 0.1", 0.15), ("zeta = 1", 0.20)):
-        lost = [a - b for a, b in zip(free, values(second, name, "from I", "shape", "mlp"), strict=False)]
-        yield f"7.4: shape from I, mlp: zeta = 0 above {name}", lost, gap, 1
-    yield "T12: E bitwise unchanged (1: yes)", [float(row["E is bitwise as before"]) for row in second], 1, 1
-    if strict:
-        for rows, name, code, private in ((first, "jsd", "from E", False), (second, "zeta = 1", "from I", True)):
-            for factor, by_chance in CHANCE.items():
-                kept = (factor == "shape") != private
-                low, high = (0.98, 1.0) if kept else (0.0, by_chance + 0.10)
-                yield (
-                    f"strict: {name}: {factor} {code}, best probe",
-                    values(rows, name, code, factor, "best"),
-                    low,
-                    high,
-                )
+        encoder.norm.momentum = None  # a plain mean
+        encoder.eval().norm.train()
+        encoder(draw(chance(4000, generator), generator))
 
 
 def measure(
-    steps: int, identity_steps: int, device: torch.device, names: list[str], num_seeds: int
+    steps: int, identity_steps: int, device: torch.device, names: list[str], num_seeds: int, known: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield all figures so far, after each run."""
-    first: list[Row] = []
-    second: list[Row] = []
+    """Yield all figures so far, after each run; the known ones, too, but for those of the same names."""
+    first, second = ([row for row in known.get(f"stage {n}", []) if row["run"] not in names] for n in (1, 2))
     expressions: list[DiceFer] = []
     strict = min(steps, identity_steps) >= STRICT_STEPS
     for name in names:
@@ -281,21 +226,16 @@ def measure(
                 row = hide(name, expressions[0], STAGE_2[name], identity_steps, seed)
                 second.append(row)
             print(json.dumps(row), flush=True)
-            thresholds = [
-                {"name": title, "found": found, "accepted": [low, high if math.isfinite(high) else None],
-                 "holds": all(low <= value <= high for value in found)}
-                for title, found, low, high in bounds(first, second, strict) if found
-            ]  # fmt: skip
+            thresholds = judged(first, second, strict)
             yield {"strict bounds": strict, "thresholds": thresholds, "stage 1": first, "stage 2": second}
 
 
-def bars(axes: Axes, title: str, rows: list[Row], code: str, probe: str) -> None:
+def bars(axes: Axes, title: str, rows: list[Row], probe: str) -> None:
     """Draw what a probe reads of each factor in the first seed of each run; dotted: chance."""
     shown = [row for row in rows if row["seed"] == 0]
-    colours = ("tab:blue", "tab:orange", "tab:green")
-    for place, (factor, colour) in enumerate(zip(CHANCE, colours, strict=True)):
+    for place, (factor, colour) in enumerate(zip(CHANCE, ("tab:blue", "tab:orange", "tab:green"), strict=True)):
         where = [index + 0.26 * (place - 1) for index in range(len(shown))]
-        axes.bar(where, [row[code][probe][factor] for row in shown], 0.24, color=colour, label=factor)
+        axes.bar(where, [row["probes"][probe][factor] for row in shown], 0.24, color=colour, label=factor)
         axes.axhline(CHANCE[factor], color=colour, linestyle=":", linewidth=1)
     axes.set_xticks(range(len(shown)), [row["run"].replace(", ", ",\n") for row in shown], fontsize=8)
     axes.set_title(title, fontsize=10)
@@ -304,15 +244,15 @@ def bars(axes: Axes, title: str, rows: list[Row], code: str, probe: str) -> None
 
 def picture(first: list[Row], second: list[Row]) -> bytes:
     """Pairs, a column each, above what probes read from E and from I."""
-    figure, (top, left, right) = plt.subplots(3, 1, figsize=(9, 8), layout="constrained")
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(9, 7), layout="constrained", height_ratios=(2, 3, 3))
     batch = pairs(14, torch.Generator().manual_seed(0))
     sheet = torch.stack([batch.anchor, batch.partner]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     top.imshow((sheet.clamp(-1, 1) + 1) / 2, interpolation="nearest")
     top.set_title("pairs: one column each, of one shape", fontsize=10)
     top.axis("off")
-    bars(left, "read from E, linear probe (dotted: chance)", first, "from E", "linear")
-    bars(right, "read from I, perceptron (dotted: chance)", second, "from I", "mlp")
-    left.legend(fontsize=8, ncols=3, loc="upper right")
+    bars(middle, "read from E, linear probe (dotted: chance)", first, "linear")
+    bars(bottom, "read from I, perceptron (dotted: chance)", second, "mlp")
+    figure.legend(*middle.get_legend_handles_labels(), fontsize=9, ncols=3, loc="outside lower center", frameon=False)
     content = io.BytesIO()
     figure.savefig(content, dpi=100, metadata={"Software": None})
     return content.getvalue()
@@ -325,28 +265,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3500, help="of stage 1")
     parser.add_argument("--identity-steps", type=int, default=2000, help="of stage 2")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--runs", nargs="*", default=runs, choices=runs, help="some alone; stage 2 needs jsd")
+    parser.add_argument("--runs", nargs="*", default=runs, choices=runs, help="some alone")
     parser.add_argument("--seeds", type=int, default=2, help=f"of {', '.join(MAIN)}")
+    parser.add_argument("--add", action="store_true", help="to the runs that --out holds")
     parser.add_argument("--out", type=Path, default=Path("docs/results/shapes.json"))
     arguments = parser.parse_args()
+    if not STAGE_2.keys().isdisjoint(arguments.runs) and "jsd" not in arguments.runs:
+        parser.error("stage 2 needs the E of the run jsd: expected jsd among --runs")
     torch.set_num_threads(1)
     started = time.process_time()
+    known = json.loads(arguments.out.read_text()) if arguments.add else {}
+    spent = known.get("processor minutes", 0)
     about = {
         "date": date.today().isoformat(),
         "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} shared cores, one thread",
         "device": str(arguments.device),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "command": "python " + " ".join(sys.argv),
-        "runs asked for": arguments.runs,
-        "seeds": f"{arguments.seeds} of {', '.join(MAIN)}; one of all others",
+        "commands": [*known.get("commands", []), " ".join(["python", *map(shlex.quote, sys.argv)])],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     for measured in measure(
-        arguments.steps, arguments.identity_steps, arguments.device, arguments.runs, arguments.seeds
+        arguments.steps, arguments.identity_steps, arguments.device, arguments.runs, arguments.seeds, known
     ):
-        spent = {"processor minutes": round((time.process_time() - started) / 60, 1)}
-        write_whole(arguments.out, (json.dumps(about | spent | measured, indent=2) + "\n").encode())
+        about["processor minutes"] = spent + round((time.process_time() - started) / 60, 1)
+        write_whole(arguments.out, (json.dumps(about | measured, indent=2) + "\n").encode())
         write_whole(arguments.out.with_suffix(".png"), picture(measured["stage 1"], measured["stage 2"]))
     for row in measured["thresholds"]:
         print(row["name"].ljust(64), [round(value, 3) for value in row["found"]], row["accepted"], row["holds"])

@@ -72,13 +72,11 @@ def test_every_hue_is_seen_on_every_ground_and_only_where_it_belongs(generator):
 def test_shapes_cover_what_their_names_say(generator):
     red = {name: image[0] > 0 for name, image in zip(SHAPES, at(generator, range(len(SHAPES))), strict=True)}
     assert [name for name in SHAPES if not red[name][15, 15]] == ["ring"]
-    for name in SHAPES:
-        upside_down = (red[name] != red[name].flip(0)).float().mean()
-        assert torch.equal(red[name], red[name].flip(1)) and (upside_down > 0.02) == (name == "triangle")
-    turned = {name: (red[name] != red[name].T).float().mean() for name in SHAPES}
-    assert [name for name in SHAPES if turned[name] > 0.02] == ["triangle"]
-    corner = (15 - 6, 15 - 6)  # on a diagonal: within a disc and a square, not within a diamond or a cross
-    assert [name for name in SHAPES if red[name][corner]] == ["disc", "square", "ring"]
+    for seen_as, odd in ((lambda image: image.flip(1), []), (lambda image: image.flip(0), ["triangle"])):
+        assert [name for name in SHAPES if (red[name] != seen_as(red[name])).float().mean() > 0.02] == odd
+    reached = {"diagonal": (9, 9), "top": (7, 15)}  # 9 and 8.5 px from the middle, the radius is 9
+    found = {where: [name for name in SHAPES if red[name][pixel]] for where, pixel in reached.items()}
+    assert found == {"diagonal": ["square"], "top": ["diamond", "cross", "ring"]}
 
 
 def test_place_moves_and_sizes_the_shape(generator):
@@ -91,7 +89,7 @@ def test_place_moves_and_sizes_the_shape(generator):
 
 def built(**settings):
     config = dataclasses.replace(DEFAULT, batch_size=32, weight_decay=0.0, **settings)
-    return DiceFer(config, len(SHAPES), lambda: ShapeEncoder(standardise=True))
+    return DiceFer(config, len(SHAPES), lambda: ShapeEncoder(flat=False, standardise=True))
 
 
 def test_the_swap_keeps_the_shape_and_without_it_all_else_is_kept(generator):
@@ -100,7 +98,7 @@ def test_the_swap_keeps_the_shape_and_without_it_all_else_is_kept(generator):
     for swap in (True, False):
         method = built(swap=swap)
         stage = next(method.train().stages())
-        for _ in range(300):
+        for _ in range(400):
             stage.step(pairs(32, generator))
         with torch.no_grad():
             codes = method.eval().codes(images)["expression"].numpy()
@@ -110,7 +108,7 @@ def test_the_swap_keeps_the_shape_and_without_it_all_else_is_kept(generator):
             found[name, swap] = probe.score(codes[750:], truth[750:])
     assert found["shape", True] > 0.9 and found["shape", False] < 0.75
     assert min(found["foreground", False], found["background", False]) > 0.95
-    assert max(found["foreground", True], found["background", True]) < 0.95
+    assert max(found["foreground", True], found["background", True]) < 0.93
 
 
 def test_a_step_of_stage_2_betters_the_discriminator_then_hides_i_from_it(generator):
