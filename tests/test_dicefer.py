@@ -135,6 +135,15 @@ def test_a_classifier_step_moves_the_classifier_alone(batch):
     assert moved == {"classifier"}
 
 
+@pytest.mark.parametrize(("trained", "untrained"), [("local", "global"), ("global", "local")])
+def test_the_information_told_is_that_of_a_critic_that_is_trained(trained, untrained, batch):
+    """An untrained critic finds nothing, which would pass for a collapse and shut the gate of the distance."""
+    method = small(**{f"{untrained}_weight": 0.0}, expression_estimator="nce")
+    logged = stages(method)["expression"].step(batch)
+    assert logged["nats"].item() == pytest.approx(logged[trained].item())
+    assert logged["nats"].item() != pytest.approx(logged[untrained].item())
+
+
 # --- variants
 
 

@@ -84,13 +84,15 @@ class Critics(nn.Module):
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
         self.whole = critic(channels * NUM_POSITIONS, *rest)
         self.local = critic(channels, *rest)
+        self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
         self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
         self.register_buffer("local_average", torch.full((NUM_POSITIONS,), -math.inf))
 
     def forward(self, feature_map: Tensor, codes: Tensor, estimator: str, classes: Tensor) -> dict[str, Tensor]:
         """Return estimates of the information that the map and the code share: globally, and at a mean position.
 
-        `nats` is a lower bound from the global scores: InfoNCE where they were trained by it, else Donsker-Varadhan.
+        `nats` is a lower bound from the global scores, or the local ones where these alone are trained: InfoNCE where
+        they were trained by it, else Donsker-Varadhan.
         """
         bound = info_nce if estimator == "nce" else donsker_varadhan
         whole_scores = self.whole(whole(feature_map), codes, classes)
@@ -98,7 +100,7 @@ class Critics(nn.Module):
         return {
             "global": self._estimate(estimator, whole_scores, "whole_average"),
             "local": self._estimate(estimator, local_scores, "local_average"),
-            "nats": bound(*(score.detach() for score in whole_scores)).mean(),
+            "nats": bound(*(score.detach() for score in (local_scores if self.tell_locally else whole_scores))).mean(),
         }
 
     def _estimate(self, estimator: str, scores: tuple[Tensor, Tensor], average: str) -> Tensor:
