@@ -1,8 +1,8 @@
 """DICE-FER on coloured shapes (coloured.py), where it is known what E and I should hold: the shape, and all else.
 
-The training is the project's own: its stages are driven step by step, on new pairs in every step. The bounds were set
-before the runs. One core, about 20 minutes; with `--steps 20000 --identity-steps 20000 --device cuda` the strict ones
-are judged too.
+The training is the project's own: its stages are driven step by step, on new pairs in every step. The bounds are
+those of shapes_bounds.py. One core, about 20 minutes; with `--steps 20000 --identity-steps 20000 --device cuda` the
+strict ones are judged too.
 
 Writes docs/results/shapes.json and docs/results/shapes.png: python benchmarks/shapes.py
 """
@@ -288,7 +288,7 @@ def main() -> None:
     for measured in measure(
         arguments.steps, arguments.identity_steps, arguments.device, arguments.runs, arguments.seeds, known
     ):
-        about["processor minutes"] = spent + round((time.process_time() - started) / 60, 1)
+        about["processor minutes"] = round(spent + (time.process_time() - started) / 60, 1)
         write_whole(arguments.out, (json.dumps(about | measured, indent=2) + "\n").encode())
         write_whole(arguments.out.with_suffix(".png"), picture(measured["stage 1"], measured["stage 2"]))
     for row in measured["thresholds"]:

@@ -258,13 +258,15 @@ class DiceFer(Method):
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""
         num_negatives = self.config.batch_size * (1 if self.config.negatives == "shift" else self.config.batch_size - 1)
-        if means["nats"] > 3 * math.log(num_negatives):
-            return "the critic diverges: it claims more information than the batch can show"
-        if means.get("discriminator", 1.0) < 0.1:
-            return "the discriminator has won: it tells the codes of one face from those of two without error"
-        if "distance" in means and means["nats"] > self._entropy + 0.2:
-            return "more information than the expressions hold: a leak through the pairs, or a critic that diverges"
-        return None
+        found = {
+            "the critic diverges: it claims more information than the batch can show":
+                means["nats"] > 3 * math.log(num_negatives),
+            "the discriminator has won: it tells the codes of one face from those of two without error":
+                means.get("discriminator", 1.0) < 0.1,
+            "more information than the expressions hold: a leak through the pairs, or a critic that diverges":
+                "distance" in means and means["nats"] > self._entropy + 0.2,
+        }  # fmt: skip
+        return "; ".join(concern for concern, holds in found.items() if holds) or None
 
     def _discriminate(self, expression: Tensor, identity: Tensor) -> Tensor:
         """Return the discriminator's loss on codes of anchors and partners; each side is shuffled in itself."""
