@@ -40,6 +40,12 @@ def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, NDAr
     return seen[0] + seen[1], np.concatenate([data.pictures(part) for part in parts])
 
 
+def _where(row: Drawn) -> str:
+    """Return the dataset, marked where its faces are drawn."""
+    drawn = row.runs[0].read_json("provenance.json")["data"]["drawn"]
+    return f"{row.dataset}, drawn faces" if drawn else row.dataset
+
+
 def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
     """DICE-FER Figure 3: queries, and the faces nearest to them by E and by I, of the first run of each dataset."""
     figure, grid = plt.subplots(
@@ -60,6 +66,7 @@ def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> s
     middle = 1 + NUM_FOUND // 2
     grid[0][middle].set_title("by E, other people")
     grid[0][middle + NUM_FOUND].set_title("by I")
+    figure.suptitle("; ".join(_where(row) for row in rows))
     return svg(figure)
 
 
@@ -84,7 +91,8 @@ def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str
         mine = [row for row in rows if row.dataset == dataset]
         for axis, (heading, paths) in zip(axes, SWEPT.items(), strict=True):
             _sweep_panel(axis, mine, *paths)
-            axis.set(title=f"{heading}, {dataset}", xlabel="zeta", ylim=(0, 1))
+            axis.set(title=heading, xlabel="zeta", ylim=(0, 1))
+        axes[0].set_ylabel(_where(mine[0]))
     grid[0][0].legend()
     return svg(figure)
 
@@ -101,7 +109,9 @@ def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chanc
     level = float(np.mean([run.value("scores.json", *chance) for row in rows for run in row.runs]))
     axis.axhline(level, color="grey", linestyle=":", label="chance")
     axis.set_xscale("symlog", linthresh=0.005)
+    axis.set_xlim(-0.001, 1.4)
     axis.set_xticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
+    axis.minorticks_off()
     axis.grid(alpha=0.3)
 
 
@@ -122,7 +132,7 @@ def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
             names, classes = np.unique(seen.labels[label], return_inverse=True)
             colours = "tab10" if label == "expression" else "nipy_spectral"
             points = axis.scatter(*places.T, c=classes, cmap=colours, s=14)
-            axis.set(title=f"E of {row.variant.title}, {row.dataset}: {label}", xticks=[], yticks=[])
+            axis.set(title=f"E of {row.variant.title}, {_where(row)}: {label}", xticks=[], yticks=[])
             if label == "expression":
                 handles = points.legend_elements(num=list(range(len(names))))[0]
                 axis.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

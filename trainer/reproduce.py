@@ -348,7 +348,9 @@ def _interval(measure: str, runs: list[Run], values: list[float], target: str | 
     if len(values) < 2:
         return None
     found = corrected_resampled_t(np.array(values), *_sizes(runs[0]))["interval"]
-    return None if found is None else (found[0], found[1])
+    if found is None:
+        return None
+    return (max(0.0, found[0]), min(1.0, found[1])) if MEASURES[measure].percent else (found[0], found[1])
 
 
 def _sizes(run: Run) -> tuple[int, int]:
