@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,8 @@ def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(drawn_raw, drawn_m
     fertools = str(Path(sys.executable).with_name("fertools"))
     command = [fertools, "prepare", "ck+", "--raw", str(drawn_raw), "--workers", "2"]
     command += ["--manifests", str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in a shell's background inherit a deaf ear
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeded) as run:
         while not (tmp_path / ".ckplus.parts").exists():
             assert run.poll() is None
             time.sleep(0.02)
