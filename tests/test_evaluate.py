@@ -42,6 +42,11 @@ def test_a_table_of_factors_without_a_face_is_refused(run, patterns, tmp_path):
         examine(run, *load(run, patterns.parent, CPU), table(tmp_path / "factors.csv", [(0, "another.png")]))
 
 
+def test_an_absent_table_of_factors_is_refused(run, patterns, tmp_path):
+    with pytest.raises(TrainerError, match="no table .*none.csv; the drawn corpus has one"):
+        examine(run, *load(run, patterns.parent, CPU), tmp_path / "none.csv")
+
+
 def test_a_method_without_identity_code_is_not_examined(patterns, tmp_path):
     plain = fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
     with pytest.raises(RunError, match="has no identity code"):

@@ -182,7 +182,7 @@ def examine(run: Run, method: Method, data: FoldData, factors: Path | None = Non
 
     Raises:
         RunError: the method has no identity code.
-        TrainerError: the table has no row for a face.
+        TrainerError: there is no such table, or it has no row for a face.
     """
     open_test(run, data)
     seen = {part: see(method, data, part) for part in ("train", "validation", "test")}
@@ -214,6 +214,8 @@ def _part(seen: Seen) -> dict[str, NDArray[Any]]:
 
 def _factors(path: Path, sources: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return each factor of the faces; one whose values are all numbers is of floating type."""
+    if not path.is_file():
+        raise TrainerError(f"no table {path}; the drawn corpus has one, factors.csv, in its raw folder")
     with path.open(newline="") as lines:
         rows = {row.pop("path", None): row for row in csv.DictReader(lines)}
     missing = [source for source in sources if source not in rows]

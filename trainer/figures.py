@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from trainer.evaluate import Seen, load, see
+from trainer.evaluate import Seen, load, open_test, see
 from trainer.metrics.retrieval import cosine_similarities
 from trainer.papers.item import Variant
 from trainer.report import nearest_faces, svg
@@ -34,7 +34,7 @@ class Drawn:
 def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, NDArray[np.uint8]]:
     """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
     method, data = load(run, manifests, device)
-    data.open_test()
+    open_test(run, data)
     parts = ("validation", "test")
     seen = [see(method, data, part) for part in parts]
     return seen[0] + seen[1], np.concatenate([data.pictures(part) for part in parts])
@@ -99,7 +99,8 @@ def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str
 
 def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
     for kind, colour in (("frozen", "tab:blue"), ("joint", "tab:orange")):
-        points = sorted((_zeta(row), row) for row in rows if row.variant.title.startswith(kind))
+        mine = [row for row in rows if row.variant.title.startswith(kind)]
+        points = sorted(((_zeta(row), row) for row in mine), key=lambda point: point[0])
         if not points:
             continue
         values = [[run.value("scores.json", *path) for run in row.runs] for _, row in points]
