@@ -31,7 +31,7 @@ from shapes_bounds import CHANCE, Row, judged
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
 from fertools.drawn.corpus import write_whole
 from trainer.estimators import info_nce
@@ -63,7 +63,7 @@ STAGE_1: dict[str, dict[str, Any]] = {
     "dv, nu = 0": {"expression_estimator": "dv", "local_weight": 0.0},
     "dv, no swap": {"expression_estimator": "dv", "swap": False},
 }
-STRONG = {"discriminator_steps": 2, "discriminator_shifts": 4, "standardise": True}
+STRONG = {"discriminator_steps": 2, "discriminator_shifts": 4}
 STAGE_2: dict[str, dict[str, Any]] = {
     "zeta = 0": {"adversarial_weight": 0.0} | STRONG,
     "zeta = 0.1": {"adversarial_weight": 0.1} | STRONG,
@@ -185,7 +185,6 @@ def hide(name: str, expression: DiceFer, settings: dict[str, Any], num_steps: in
     started, generator = time.perf_counter(), torch.Generator(device).manual_seed(seed + 1)
     method = build(settings, seed, device)
     method.expression_encoder.load_state_dict(expression.expression_encoder.state_dict(), strict=False)
-    _fit_norm(method.expression_encoder.sides[0], generator)
     walk = method.stages()
     next(walk)
     before = {key: value.clone() for key, value in method.expression_encoder.state_dict().items()}
@@ -198,15 +197,6 @@ def hide(name: str, expression: DiceFer, settings: dict[str, Any], num_steps: in
         "probes": probes(codes["identity"], factors), "nats E and I share, at least": shared_nats(method, generator),
         "seconds": round(time.perf_counter() - started),
     }  # fmt: skip
-
-
-@torch.no_grad()
-def _fit_norm(encoder: Any, generator: torch.Generator) -> None:
-    """Give a code that was trained without it the fixed mean and spread that standardise it."""
-    if isinstance(encoder.norm, nn.BatchNorm1d):
-        encoder.norm.momentum = None  # a plain mean
-        encoder.eval().norm.train()
-        encoder(draw(chance(4000, generator), generator))
 
 
 def measure(

@@ -1,20 +1,25 @@
 """What every dataset adapter is: facts about the collection, and one generator over a raw folder."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fertools.errors import FertoolsError
 
 JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}  # what operating systems leave behind
 
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px of the image
+Landmarks = tuple[float, ...]  # ten: x, y of the eyes, nose tip and mouth corners, left before right, in px
+
+
 class DatasetError(FertoolsError):
     """A raw folder is not what its adapter expects; the message names what was found and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One published image: label is the authors' own code, everything else null where it is not published."""
 
@@ -23,15 +28,33 @@ class Sample:
     subject: str | None = None
     sequence: str | None = None
     frame: int | None = None  # number in its sequence, as published
-    split: str | None = None
+    split: str | None = None  # official: train, validation, test
+    place: int | None = None  # in its file: a table's or pack's byte, a video's frame; null: the file is the image
+    face: int | None = None  # which of the faces that are labelled in this image, from 1; null: there is but one
+    apex: int | None = None  # frame of its sequence at which the expression is strongest; null: the last
+    box: Box | None = None
+    landmarks: Landmarks | None = None
+    turns: tuple[int, ...] = (0,)  # quarter turns, clockwise, of which one sets the image upright
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Quarantined:
     """Something in the raw folder that cannot be used, and why."""
 
     path: Path  # below the raw folder
     reason: str
+    kind: Literal["duplicate", "aside"] | None = None  # aside: published with the set, not used. Null: verify looks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What a complete copy of one release holds, as published."""
+
+    name: str
+    counts: Mapping[str, Mapping[str | None, int]]  # part -> published label (null: unlabelled) -> how many
+    unit: str = "images"  # that are counted: images or sequences
+    subjects: int | None = None  # people, where they are published
+    all_parts: bool = True  # false: a copy may lack parts (conditions of recording) and be complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +72,12 @@ class Dataset:
     example_texts: Mapping[str, str]  # files that the examples need beside the images
     takes_labels: bool = False  # reads a --labels file
     drawable: bool = False  # `fertools draw` makes a stand-in
+    read: Callable[[Path, Sample], bytes] | None = None  # raw folder: the image of a sample with a place, as a file
+    landmarks: Callable[[Path, Sample], Landmarks | None] = lambda _, sample: sample.landmarks  # raw folder: published
+    releases: tuple[Release, ...] = ()
+    release: Callable[[Path], str] | None = None  # raw folder: its release, by its layout; null: that of nearest counts
+    part: Callable[[Sample], str] = lambda sample: sample.split or "all"  # that a release counts it in
+    doubts: Callable[[Path], Iterable[Quarantined]] = lambda _: ()  # raw folder: what verify names and prepare bears
 
 
 def files_below(root: Path, folder: Path) -> Iterator[Path | Quarantined]:

@@ -1,7 +1,7 @@
 """Faces in images: MTCNN (Zhang et al. 2016, doi:10.1109/LSP.2016.2603342), facenet-pytorch's networks and weights."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fertools.errors import FertoolsError
 
 MIN_SCORE = 0.9  # of the last network; what is less sure is not taken for a face
+MIN_OVERLAP = 0.2  # of a detected box with a published one, which may be much wider or tighter
 NEARLY_AS_LARGE = 0.8  # of the largest face's area: among such faces the most central is meant
 # The landmarks are stable on one scale grid only: another smallest face or factor moves them by 1 to 10 px of the crop.
 MIN_FACE, FACTOR = 20, 0.709
@@ -72,17 +73,51 @@ class Detector:
         return sorted((face for face in faces if face.score >= MIN_SCORE), key=lambda face: -face.score)
 
 
-def choose(faces: list[Face], shape: tuple[int, ...]) -> Face:
+def choose(faces: list[Face], shape: tuple[int, ...], box: Sequence[float] | None = None) -> Face | None:
     """Return the face that is meant: the largest; of those nearly as large (80 % of its area) the most central.
 
     Args:
         faces: at least one.
         shape: of the image: height, width, ...
+        box: x0, y0, x1, y1 where a face is published: that which overlaps it most is meant, if one does enough.
     """
+    if box is not None:
+        best = max(faces, key=lambda face: overlap(face.box, box))
+        return best if overlap(best.box, box) >= MIN_OVERLAP else None
     largest = max(face.area for face in faces)
     centre = np.array([shape[1], shape[0]]) / 2
     rivals = [face for face in faces if face.area >= NEARLY_AS_LARGE * largest]
     return min(rivals, key=lambda face: float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - centre))))
+
+
+def overlap(one: Sequence[float] | NDArray[np.float32], other: Sequence[float]) -> float:
+    """Return what two boxes share of what they cover together, 0 to 1."""
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(sides.clip(min=0)))
+    return shared / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared, 1e-9)
+
+
+def upright(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """Turn an image clockwise by quarter turns."""
+    return np.ascontiguousarray(np.rot90(image, -turn))
+
+
+def as_stored(face: Face, turn: int, shape: tuple[int, ...]) -> Face:
+    """Return a face that was found in a turned image in pixels of the image before that.
+
+    Args:
+        face: in the image that `upright` made.
+        turn: how many quarter turns that was.
+        shape: of the image before: height, width, ...
+    """
+    height, width = shape[:2]
+    corners = np.concatenate([face.box.reshape(2, 2), face.landmarks])
+    x, y = corners.T
+    back = [(x, y), (y, height - 1 - x), (width - 1 - x, height - 1 - y), (width - 1 - y, x)][turn % 4]
+    points = np.column_stack(back).astype(np.float32)
+    box = np.concatenate([points[:2].min(0), points[:2].max(0)])
+    return Face(box, points[2:], face.score)
 
 
 def pick_device(name: str) -> str:

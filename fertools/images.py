@@ -42,19 +42,29 @@ def inspect(root: Path, path: Path) -> None:
         _header(file)
 
 
-def _open(root: Path, path: Path) -> BinaryIO:
-    target = (root / path).resolve()
-    if not target.is_relative_to(root.resolve()):
+def target(root: Path, path: Path) -> Path:
+    """Return where a file below root lies.
+
+    Raises:
+        ImageError: it leaves root, or is no file.
+    """
+    found = (root / path).resolve()
+    if not found.is_relative_to(root.resolve()):
         raise ImageError("leaves the raw folder; it was not followed")
+    if not found.is_file():
+        raise ImageError("not a file")
+    return found
+
+
+def _open(root: Path, path: Path) -> BinaryIO:
     try:
-        if not target.is_file():
-            raise ImageError("not a file")
-        size = target.stat().st_size
+        found = target(root, path)
+        size = found.stat().st_size
         if size > MAX_BYTES:
             raise ImageError(f"{size} bytes; at most {MAX_BYTES} are read")
         if size == 0:
             raise ImageError("the file is empty")
-        return target.open("rb")
+        return found.open("rb")
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
 

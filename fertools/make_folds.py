@@ -13,6 +13,11 @@ from fertools import folds, pairs, whiten
 from manifests import files, schema
 
 NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
+RULES = {
+    "subject": "step over the sorted subject ids",
+    "group": "step over the sorted groups of faces that are alike enough to be one person's",
+    "official": "the official split; where it has no validation part, one in num_folds of the training part's people",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,46 +25,69 @@ class Fold:
     """What the test part of one fold holds."""
 
     fold: int
-    subjects: int
+    subjects: int  # 0 where none is published
     faces: int
     expressions: dict[str, int]
     anchors: int  # of its training part
     without_partner: dict[str, int]  # training faces of classes that one person alone shows: they are no anchors
 
 
-def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int) -> list[Fold]:
-    """Deal the subjects of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
+def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None) -> list[Fold]:
+    """Deal the people of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
 
     What was made already, from this manifest and with these options, is left as it is.
 
+    Args:
+        manifest: of which dataset.
+        num_folds: how many; of an official split without validation part, one in how many people validate.
+        whitening: zca, standardize or none.
+        seed: of all chance.
+        by: subject, group or official (the keys of RULES); null: as the manifest's protocol says.
+
     Raises:
-        FoldError: a face without subject, or fewer subjects than folds.
+        FoldError: a face without subject, no groups, no official split, or fewer people than folds.
         WhiteningError: a training part too small to fit.
     """
-    faces = files.read(manifest)
-    dealt = folds.step_folds(faces["subject"].to_pylist(), num_folds)
+    metadata, drawn, faces = files.read_metadata(manifest), files.pairs_path(manifest), files.read(manifest)
+    by = by or metadata.get("protocol", {}).get("folds", "subject")
+    dealt = _deal(faces, num_folds, by, seed)
     faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(dealt, pa.int8()))
-    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, num_folds + 1)}
+    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
     asked = {
-        "folds": {"num_folds": num_folds, "rule": "step over the sorted subject ids"},
+        "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
         "whitening": {"kind": whitening, "epsilon": whiten.EPSILON, "max_rank": whiten.MAX_RANK},
     }
     about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed, **asked}
-    metadata, drawn = files.read_metadata(manifest), files.pairs_path(manifest)
     made = drawn.exists() and files.read_metadata(drawn) == about and metadata | asked == metadata
     if not made:
         drawn.unlink(missing_ok=True)  # written last: where it is, all is
-        files.write_folds(manifest, dealt, metadata | asked)
+        files.write_column(manifest, "fold", dealt, metadata | asked)
         _whiten(manifest, training, whitening, seed)
         files.write_pairs((_pairs(faces, rows, fold, seed) for fold, rows in training.items()), faces, drawn, about)
     return [_describe(faces, fold, rows, files.read_pairs(manifest, fold, faces)) for fold, rows in training.items()]
+
+
+def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | list[int | None]:
+    if by == "subject":
+        return folds.step_folds(faces["subject"].to_pylist(), num_folds)
+    if by == "official":
+        people = _people(faces).to_pylist()
+        return folds.official_folds(faces["split"].to_pylist(), people, num_folds, np.random.default_rng([seed, 0]))
+    if faces["group"].null_count == len(faces):
+        raise folds.FoldError("the manifest has no groups; make them with: fertools group")
+    return folds.step_folds(pc.coalesce(faces["group"], faces["face_id"]).to_pylist(), num_folds)
+
+
+def _people(faces: pa.Table) -> pa.ChunkedArray:
+    """Return who each face shows, as far as is known: the subject, else the group, else somebody of its own."""
+    return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
 
 
 def _pairs(faces: pa.Table, rows: NDArray[np.int64], fold: int, seed: int) -> pa.Table:
     """Return the pairs of one fold's training part for all epochs."""
     anchors, partners = pairs.draw(
         _codes(faces["expression"])[rows],
-        _codes(faces["subject"])[rows],
+        _codes(_people(faces))[rows],
         NUM_EPOCHS,
         np.random.default_rng([seed, fold]),
     )
@@ -101,7 +129,7 @@ def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], pairs: di
     anchors = np.unique(pairs["anchor"])
     lonely = np.setdiff1d(training, anchors)
     return Fold(
-        fold=fold, subjects=len(pc.unique(test["subject"])), faces=len(test), expressions=_counts(test),
+        fold=fold, subjects=pc.count_distinct(test["subject"]).as_py(), faces=len(test), expressions=_counts(test),
         anchors=len(anchors), without_partner=_counts(faces.take(lonely)),
     )  # fmt: skip
 
@@ -113,10 +141,12 @@ def _counts(faces: pa.Table) -> dict[str, int]:
 def describe(made: list[Fold]) -> str:
     """Return the folds as a table to read, and what to know of them."""
     expressions = sorted({name for fold in made for name in fold.expressions})
-    lines = ["  fold subjects faces anchors  " + " ".join(f"{name[:9]:>9}" for name in expressions)]
+    lines = ["  fold subjects  faces anchors  " + " ".join(f"{name[:9]:>9}" for name in expressions)]
     for fold in made:
         counts = " ".join(f"{fold.expressions.get(name, 0):>9}" for name in expressions)
-        lines.append(f"  {fold.fold:>4} {fold.subjects:>8} {fold.faces:>5} {fold.anchors:>7}  {counts}")
+        lines.append(f"  {fold.fold:>4} {fold.subjects:>8} {fold.faces:>6} {fold.anchors:>7}  {counts}")
+    if not any(fold.subjects for fold in made):
+        lines.append("  nobody's name is published: whether parts share people, `fertools audit` can estimate")
     for fold in made:
         if missing := [name for name in expressions if name not in fold.expressions]:
             lines.append(f"  fold {fold.fold} tests no {', '.join(missing)}")

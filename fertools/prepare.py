@@ -12,21 +12,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fertools import align, detect, images, protocol
+from fertools import detect, images, protocol
 from fertools.dataset import Dataset, Quarantined, Sample
+from fertools.datasets import DATASETS
 from fertools.errors import FertoolsError
+from fertools.rows import face_row
 from manifests import files, schema
 
 CHUNK = 50
@@ -63,6 +63,7 @@ def prepare(
     *,
     labels: Path | None = None,
     protocol_name: str | None = None,
+    published: bool = False,
     device: str = "auto",
     workers: int = 1,
     overwrite: bool = False,
@@ -70,9 +71,21 @@ def prepare(
 ) -> Summary:
     """Detect and align what a protocol takes of a raw folder, and write the manifest.
 
+    Args:
+        dataset: whose adapter reads the folder.
+        raw: the folder.
+        manifests: where the manifest goes.
+        labels: a table of labels, for adapters that take one.
+        protocol_name: which images; by default the dataset's first protocol.
+        published: align by the landmarks that the authors publish; nothing is detected then.
+        device: where faces are detected.
+        workers: processes.
+        overwrite: replace a manifest made from other files or options.
+        progress: called with the number of images done, and of all.
+
     Raises:
         DatasetError: the raw folder is not what its adapter expects.
-        PrepareError: no image is left, or a manifest made from other files or options stands in the way.
+        PrepareError: no image or no landmark is left, or a manifest made from other files or options is in the way.
     """
     chosen = protocol.find(dataset.name, protocol_name)
     found = list(dataset.samples(raw, labels))
@@ -85,11 +98,17 @@ def prepare(
             f"({', '.join(chosen.expressions)}); {len(quarantined)} things quarantined"
             + "".join(f"\n  {item.path}: {item.reason}" for item in quarantined[:5])
         )
+    if published and not any(dataset.landmarks(raw, item.sample) for item in selected[:CHUNK]):
+        raise PrepareError(
+            f"{raw}: no landmarks found that {dataset.title} publishes for these images; leave out --landmarks "
+            "published to have faces detected"
+        )
     taken = {item.sample.path for item in selected}
-    unsound = [bad for sample in samples if sample.path not in taken if (bad := _inspect(raw, sample.path))]
+    others = {sample.path for sample in samples if sample.place is None} - taken
+    unsound = [bad for path in sorted(others) if (bad := _inspect(raw, path))]
 
     chunks = [selected[start : start + CHUNK] for start in range(0, len(selected), CHUNK)]
-    keys = [_key(dataset, chosen, raw, chunk) for chunk in chunks]
+    keys = [_key(dataset, chosen, published, raw, chunk) for chunk in chunks]
     prepared_from = hashlib.sha256("".join(keys).encode()).hexdigest()
     manifest = files.manifest_path(manifests, dataset.name)
     parts = manifests / f".{dataset.name}.parts"
@@ -107,7 +126,8 @@ def prepare(
     names = [f"{number:05d}-{key[:16]}.parquet" for number, key in enumerate(keys)]
     todo: Work = {parts / name: chunk for name, chunk in zip(names, chunks, strict=True)}
     parts.mkdir(parents=True, exist_ok=True)
-    _work(dataset.name, raw, todo, detect.pick_device(device), workers, progress)
+    step = partial(_make_part, dataset.name, raw, None if published else detect.pick_device(device))
+    _work(step, todo, workers, progress)
 
     columns = ["expression", "subject", "usable", "reason", "source"]
     rows = pa.concat_tables(pq.read_table(path, columns=columns) for path in todo)
@@ -125,9 +145,9 @@ def prepare(
     )  # fmt: skip
     metadata = {
         "summary": asdict(summary), "prepared_from": prepared_from,
-        "command": f"fertools prepare {dataset.name} --protocol {chosen.name}",
+        "command": f"fertools prepare {dataset.name} --protocol {chosen.name}" + " --landmarks published" * published,
         "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
-        "protocol": asdict(chosen), "detector": detect.provenance(),
+        "protocol": asdict(chosen), "detector": {"name": "published"} if published else detect.provenance(),
         "fertools": version("fertools"), "commit": files.commit(),
     }  # fmt: skip
     files.write((pq.read_table(path, schema=schema.FACES) for path in todo), manifest, metadata)
@@ -144,39 +164,54 @@ def _inspect(raw: Path, path: Path) -> Quarantined | None:
     return None
 
 
-def _key(dataset: Dataset, chosen: protocol.Protocol, raw: Path, chunk: Sequence[protocol.Selected]) -> str:
+def _key(
+    dataset: Dataset, chosen: protocol.Protocol, published: bool, raw: Path, chunk: Sequence[protocol.Selected]
+) -> str:
     """Return the hash of all that a chunk depends on: options, detector, what is selected, and the files' bytes."""
-    what = [schema.VERSION, schema.CROP_SIZE, dataset.name, chosen.name, detect.provenance()]
+    how = "published landmarks" if published else detect.provenance()
+    what = [schema.VERSION, schema.CROP_SIZE, dataset.name, chosen.name, how]
     for item in chunk:
-        try:
-            digest = hashlib.sha256(images.read_bytes(raw, item.sample.path)).hexdigest()
-        except images.ImageError as error:
-            digest = str(error)
-        what.append([str(item), digest])
+        marks = dataset.landmarks(raw, item.sample) if published else None
+        what.append([str(item), marks, _digest(raw, item.sample.path, item.sample.place is not None)])
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _digest(raw: Path, path: Path, holds_many: bool) -> str:
+    """Return the hash of a file; of one that holds many images, as often as it is asked for."""
+    try:
+        return _whole_digest(raw, path) if holds_many else hashlib.sha256(images.read_bytes(raw, path)).hexdigest()
+    except images.ImageError as error:
+        return str(error)
+
+
+@cache
+def _whole_digest(raw: Path, path: Path) -> str:
+    return files.file_sha256(images.target(raw, path))
 
 
 # --- chunks
 
+Step = Callable[[Path, Sequence[protocol.Selected]], Path]  # makes one part
 
-def _work(dataset: str, raw: Path, todo: Work, device: str, workers: int, progress: Progress) -> None:
+
+def _work(step: Step, todo: Work, workers: int, progress: Progress) -> None:
     """Make every part that is not there yet, on one process or several."""
     total = sum(map(len, todo.values()))
     missing = [path for path in todo if not path.exists()]
     done = total - sum(len(todo[path]) for path in missing)
     progress(done, total)
-    for path in _finished(dataset, raw, {path: todo[path] for path in missing}, device, workers):
+    for path in _finished(step, {path: todo[path] for path in missing}, workers):
         done += len(todo[path])
         progress(done, total)
 
 
-def _finished(dataset: str, raw: Path, todo: Work, device: str, workers: int) -> Iterator[Path]:
+def _finished(step: Step, todo: Work, workers: int) -> Iterator[Path]:
     if workers == 1 or len(todo) <= 1:
         for path, chunk in todo.items():
-            yield _make_part(path, dataset, raw, chunk, device)
+            yield step(path, chunk)
         return
     with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _start_worker) as pool:
-        futures = [pool.submit(_make_part, path, dataset, raw, chunk, device) for path, chunk in todo.items()]
+        futures = [pool.submit(step, path, chunk) for path, chunk in todo.items()]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -189,45 +224,11 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _make_part(path: Path, dataset: str, raw: Path, chunk: Sequence[protocol.Selected], device: str) -> Path:
-    detector = _detector(device)
-    rows = [_row(dataset, raw, item, detector) for item in chunk]
+def _make_part(dataset: str, raw: Path, device: str | None, path: Path, chunk: Sequence[protocol.Selected]) -> Path:
+    found = [face_row(DATASETS[dataset], raw, item, device) for item in chunk]
     with files.whole_file(path, schema.FACES, {}) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema.FACES))
+        writer.write_table(pa.Table.from_pylist(found, schema=schema.FACES))
     return path
-
-
-@cache
-def _detector(device: str) -> detect.Detector:
-    return detect.Detector(device)
-
-
-def _row(dataset: str, raw: Path, item: protocol.Selected, detector: detect.Detector) -> dict[str, Any]:
-    """Return one row of the manifest: an image that gives no face is a row with a reason, never a hole."""
-    sample = item.sample
-    name = f"{sample.sequence}/{sample.frame:08d}" if sample.sequence else sample.path.as_posix()
-    row: dict[str, Any] = dict.fromkeys(schema.FACES.names) | {
-        "face_id": f"{dataset}/{name}", "dataset": dataset, "source": sample.path.as_posix(),
-        "label": sample.label, "expression": item.expression, "role": item.role,
-        "subject": sample.subject and f"{dataset}/{sample.subject}",
-        "sequence": sample.sequence and f"{dataset}/{sample.sequence}",
-        "frame": sample.frame, "split": sample.split, "usable": False,
-    }  # fmt: skip
-    try:
-        data = images.read_bytes(raw, sample.path)
-        row["source_sha256"] = hashlib.sha256(data).hexdigest()
-        image = images.decode(data)
-        if not (faces := detector(image)):
-            return row | {"reason": "no face found"}
-        face = detect.choose(faces, image.shape)
-        matrix = align.crop_matrix(face.landmarks)
-    except (images.ImageError, align.AlignmentError) as error:
-        return row | {"reason": str(error)}
-    pixels = align.crop(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), matrix)
-    return row | {
-        "usable": True, "score": face.score, "box": face.box.tolist(), "landmarks": face.landmarks.ravel().tolist(),
-        "matrix": matrix.ravel().tolist(), "image": {"bytes": files.encode_image(pixels), "path": f"{name}.pgm"},
-    }  # fmt: skip
 
 
 def describe(summary: Summary) -> str:

@@ -176,16 +176,16 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield waiting
 
 
-def write_folds(manifest: Path, folds: Sequence[int | None], metadata: Mapping[str, Any]) -> None:
-    """Fill in the fold column of a manifest, a row group at a time."""
-    column = pa.array(folds, pa.int8())
-    check_rows(read(manifest).set_column(FACES.get_field_index("fold"), FACES.field("fold"), column))
+def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
+    """Fill in one column of a manifest (fold, group), a row group at a time, and what it says of itself."""
+    place, field = FACES.get_field_index(name), FACES.field(name)
+    column = pa.array(values, field.type)
+    check_rows(read(manifest).set_column(place, field, column))
     first = 0
     with pq.ParquetFile(manifest) as file, whole_file(manifest, FACES, metadata) as writer:
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
-            mine = column.slice(first, len(rows))
-            writer.write_table(rows.set_column(FACES.get_field_index("fold"), FACES.field("fold"), mine))
+            writer.write_table(rows.set_column(place, field, column.slice(first, len(rows))))
             first += len(rows)
 
 
@@ -231,7 +231,7 @@ def whole_file(path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> It
     """Open a Parquet file for writing; it appears under its name only when it is complete."""
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = [name for name in ("expression", "subject", "sequence", "role", "reason", "dataset", "label", "split")]
+    columns = ["expression", "subject", "group", "sequence", "role", "reason", "dataset", "label", "split"]
     try:
         with pq.ParquetWriter(
             part,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
 FACE_SIZE = 112  # px: what a network sees
@@ -31,11 +31,12 @@ FACES = pa.schema(
         _field("face_id", pa.string(), "name of this face, unique in the manifest", nullable=False),
         _field("expression", pa.string(), f"canonical class: {', '.join(EXPRESSIONS)}; null: none of them"),
         _field("subject", pa.string(), "person, prefixed with the dataset; null where none is published"),
+        _field("group", pa.string(), "faces alike enough to be one person's, as computed; never a published subject"),
         _field("sequence", pa.string(), "recording that the image is a frame of, prefixed with the dataset"),
         _field("frame", pa.int32(), "number of the image in its sequence, as published"),
         _field("role", pa.string(), "what the protocol takes the image for: neutral, apex or image"),
         _field("label", pa.string(), "class code as published, of the image or of its sequence"),
-        _field("split", pa.string(), "official split (train, test), where one is published"),
+        _field("split", pa.string(), "official split (train, validation, test), where one is published"),
         _field("dataset", pa.string(), "name of the dataset", nullable=False),
         _field("source", pa.string(), "path of the image below the raw folder", nullable=False),
         _field("source_sha256", pa.string(), "hash of the image file"),
@@ -142,6 +143,18 @@ def _refuse(faces: pa.Table, broken: pa.ChunkedArray, rule: str) -> None:
         raise ManifestError(f"face {rows['face_id'][0].as_py()!r} {rule}; {len(rows)} faces break this rule")
 
 
+def has_official_folds(faces: pa.Table) -> bool:
+    """Return whether the folds are the official split: fold 1 is its test part, fold 2 validates, fold 3 trains."""
+    folds = faces["fold"].fill_null(0).to_numpy()
+    test = pc.fill_null(pc.equal(faces["split"], "test"), False).to_numpy()
+    return bool(folds.max(initial=0) == 3 and test.any() and np.array_equal((folds == 1), test & (folds > 0)))
+
+
+def num_folds(faces: pa.Table) -> int:
+    """Return how many folds can be trained: those that were dealt, but of an official split the one."""
+    return 1 if has_official_folds(faces) else int(faces["fold"].fill_null(0).to_numpy().max(initial=0))
+
+
 def parts(faces: pa.Table, fold: int) -> dict[str, NDArray[np.int64]]:
     """Return the usable rows of one fold's parts: test is the fold, validation the next one, train the rest.
 
@@ -149,13 +162,14 @@ def parts(faces: pa.Table, fold: int) -> dict[str, NDArray[np.int64]]:
         ManifestError: the manifest has no such fold.
     """
     folds = faces["fold"].fill_null(0).to_numpy()
-    num_folds = int(folds.max(initial=0))
-    if num_folds == 0:
+    dealt = int(folds.max(initial=0))
+    if dealt == 0:
         raise ManifestError("the manifest has no folds; make them with: fertools make-folds")
-    if not 1 <= fold <= num_folds:
-        raise ManifestError(f"no fold {fold}; known folds: 1 to {num_folds}")
+    if not 1 <= fold <= num_folds(faces):
+        known = "1, the official split" if has_official_folds(faces) else f"1 to {dealt}"
+        raise ManifestError(f"no fold {fold}; known folds: {known}")
     usable = np.array(faces["usable"]) & (folds > 0) & np.array(pc.is_valid(faces["expression"]))
-    validation = fold % num_folds + 1
+    validation = fold % dealt + 1
     where = {"test": folds == fold, "validation": folds == validation}
     where["train"] = ~(where["test"] | where["validation"])
     return {name: np.flatnonzero(usable & mask) for name, mask in where.items()}

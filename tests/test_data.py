@@ -116,6 +116,6 @@ def test_pairs_of_other_folds_are_refused(patterns, tmp_path):
     copy.write_bytes(patterns.read_bytes())
     files.pairs_path(copy).write_bytes(files.pairs_path(patterns).read_bytes())
     folds = files.read(copy)["fold"].to_pylist()
-    files.write_folds(copy, [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
+    files.write_column(copy, "fold", [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
     with pytest.raises(ManifestError, match="drawn for other rows or folds; .*make-folds"):
         FoldData(copy, 1, CPU)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fertools import images
-from fertools.detect import Detector, Face, choose
+from fertools.detect import Detector, Face, as_stored, choose, upright
 
 
 def face(x, y, size, score=0.99):
@@ -36,3 +36,28 @@ def test_a_drawn_face_is_found_with_its_landmarks_in_order(detector, drawn_raw):
 @pytest.mark.parametrize("shape", [(490, 640, 3), (12, 12, 3), (1, 1, 3), (5, 4000, 3)])
 def test_no_face_is_no_error(detector, shape):
     assert detector(np.full(shape, 90, np.uint8)) == []
+
+
+def test_where_a_box_is_published_its_face_is_meant_not_the_largest():
+    small, large = face(300, 200, 60), face(0, 0, 120)
+    assert choose([large, small], (480, 640), (295, 190, 370, 270)) is small
+    assert choose([large, small], (480, 640), (500, 400, 560, 460)) is None
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_a_face_found_in_a_turned_image_is_where_it_is_in_the_stored_one(turn):
+    stored = np.zeros((40, 60, 3), np.uint8)
+    marks = np.float32([[10, 5], [20, 5], [15, 12], [11, 20], [19, 20]])
+    for number, (x, y) in enumerate(marks.astype(int), start=1):
+        stored[y, x] = number
+    turned = upright(stored, turn)
+    where = np.float32([np.argwhere(turned[..., 0] == number)[0][::-1] for number in range(1, 6)])
+    low, high = where.min(0), where.max(0)
+    back = as_stored(Face(np.concatenate([low, high]), where, 1.0), turn, stored.shape)
+    assert back.landmarks.tolist() == marks.tolist() and back.box.tolist() == [10, 5, 20, 20]
+
+
+def test_a_turn_is_clockwise():
+    corner = np.zeros((2, 3, 3), np.uint8)
+    corner[0, 0] = 1
+    assert upright(corner, 1)[0, 1].all()

@@ -65,7 +65,7 @@ def test_images_of_a_slice_are_the_slices(make_faces):
 
 def test_folds_are_filled_in_and_nothing_else_changes(manifest):
     before = files.read(manifest, images=True)
-    files.write_folds(manifest, [row % 7 + 1 for row in range(2300)], {"folds": 7})
+    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": 7})
     after = files.read(manifest, images=True)
     assert after["fold"].to_pylist() == [row % 7 + 1 for row in range(2300)]
     assert after.drop_columns("fold").equals(before.drop_columns("fold"))
@@ -75,7 +75,7 @@ def test_folds_are_filled_in_and_nothing_else_changes(manifest):
 def test_folds_that_split_a_person_leave_the_manifest_as_it_was(manifest):
     before = manifest.read_bytes()
     with pytest.raises(ManifestError, match="a subject belongs to one fold"):
-        files.write_folds(manifest, [row % 2 + 1 for row in range(2300)], {})
+        files.write_column(manifest, "fold", [row % 2 + 1 for row in range(2300)], {})
     assert manifest.read_bytes() == before
 
 
@@ -96,7 +96,7 @@ def test_a_file_cut_short_is_refused(manifest):
 def test_another_version_is_refused(manifest):
     table = pq.read_table(manifest).replace_schema_metadata({"manifest_version": "0"})
     pq.write_table(table, manifest)
-    with pytest.raises(ManifestError, match="has manifest version 0, this code reads 1"):
+    with pytest.raises(ManifestError, match="has manifest version 0, this code reads 2"):
         files.read(manifest)
 
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -68,3 +69,11 @@ def test_a_face_without_subject_is_refused():
 def test_more_folds_than_people_are_refused():
     with pytest.raises(FoldError, match="3 folds asked of 2 subjects"):
         step_folds(["a", "b", "b"], num_folds=3)
+
+
+def test_the_published_ckplus_folds_hold_the_published_numbers_of_fear():
+    lines = (Path(__file__).parent / "ckplus_sequences.txt").read_text().splitlines()  # of the same list
+    sequences = [line.split() for line in lines]
+    folds = step_folds([name[:4] for name, _ in sequences], 10)
+    fearful = Counter(fold for fold, (_, expression) in zip(folds, sequences, strict=True) if expression == "fear")
+    assert [fearful[fold] for fold in range(1, 11)] == [4, 4, 3, 1, 2, 4, 1, 2, 4, 0]

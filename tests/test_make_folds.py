@@ -111,3 +111,68 @@ def test_unknown_people_leave_the_manifest_as_it_was(make_faces, tmp_path):
     with pytest.raises(FoldError, match="4 of 4 faces have no subject"):
         make_folds(path, 3, "none", seed=0)
     assert path.read_bytes() == before
+
+
+OFFICIAL = ["train"] * 30 + ["test"] * 10
+
+
+def test_an_official_split_is_one_fold_and_its_test_part_is_never_trained_on(make_faces, tmp_path):
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 40, split=OFFICIAL)
+    text = describe(make_folds(path, 10, "zca", seed=0, by="official"))
+    faces = files.read(path)
+    parts = schema.parts(faces, 1)
+    assert parts["test"].tolist() == list(range(30, 40)) and len(parts["validation"]) == 3
+    assert len(files.read_pairs(path, 1, faces)["anchor"]) == 100 * len(parts["train"])  # nobody known is all unlike
+    assert "nobody's name is published" in text
+    with pytest.raises(schema.ManifestError, match="no fold 2; known folds: 1, the official split"):
+        schema.parts(faces, 2)
+
+
+def test_a_published_validation_part_is_kept_and_what_is_in_no_part_is_left_out(make_faces, tmp_path):
+    split = [None, None, *["train"] * 18, *["validation"] * 10, *["test"] * 10]
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 40, split=split)
+    make_folds(path, 10, "none", seed=0, by="official")
+    parts = schema.parts(files.read(path), 1)
+    assert [rows.tolist() for rows in parts.values()] == [[*range(30, 40)], [*range(20, 30)], [*range(2, 20)]]
+
+
+def test_grouped_faces_validate_together_under_an_official_split(make_faces, tmp_path):
+    group = [f"g{row // 3}" for row in range(30)] + ["g0"] * 10  # the audit's business, not the folds'
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 40, split=OFFICIAL, group=group)
+    make_folds(path, 5, "none", seed=0, by="official")
+    faces = files.read(path)
+    train, validation = (set(np.array(faces["group"])[schema.parts(faces, 1)[n]]) for n in ("train", "validation"))
+    assert len(validation) == 2 and not train & validation
+    for pair in zip(*(files.read_pairs(path, 1, faces)[side] for side in ("anchor", "partner")), strict=True):
+        assert group[pair[0]] != group[pair[1]]
+
+
+def test_folds_by_group_part_no_group(make_faces, tmp_path):
+    group = [f"g{row // 4}" for row in range(39)] + [None]
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 40, group=group)
+    make_folds(path, 3, "none", seed=0, by="group")
+    folds = files.read(path)["fold"].to_pylist()
+    assert all(len(set(folds[row : row + 4])) == 1 for row in range(0, 36, 4)) and set(folds) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("by", "columns", "words"),
+    [
+        ("group", {}, "no groups; make them with: fertools group"),
+        ("official", {}, "no face is in an official test or train part"),
+        ("official", {"split": ["train"] * 4}, "no face is in an official test part"),
+        ("subject", {}, "--by group"),
+    ],
+)
+def test_folds_that_cannot_be_dealt_say_what_there_is_instead(make_faces, tmp_path, by, columns, words):
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 4, **columns)
+    with pytest.raises(FoldError, match=words):
+        make_folds(path, 3, "none", seed=0, by=by)
+
+
+def test_folds_are_dealt_as_the_protocol_says(make_faces, tmp_path):
+    path = tmp_path / "set.parquet"
+    faces = make_faces(subject=[None] * 40, split=OFFICIAL, sequence=[f"s{row}" for row in range(40)])
+    files.write([faces], path, {"protocol": {"folds": "official"}})
+    make_folds(path, 5, "none", seed=0)
+    assert files.read_metadata(path)["folds"]["by"] == "official"

@@ -6,7 +6,7 @@ import pytest
 from fertools.dataset import Sample
 from fertools.datasets import bu3dfe, oulucasia
 from fertools.datasets.ckplus import LABELS
-from fertools.protocol import PROTOCOLS, ProtocolError, find
+from fertools.protocol import CROSS_DATASET, PROTOCOLS, ProtocolError, describe, find
 
 # Published counts of labelled sequences (CK+ ReadMe; Lucey et al. 2010, table 2), by code.
 COUNTS = {"1": 45, "2": 18, "3": 59, "4": 25, "5": 69, "6": 28, "7": 83}
@@ -84,3 +84,34 @@ def test_ifgan_bu3dfe_puts_no_weaker_image_in_the_place_of_a_missing_one():
 def test_an_unknown_protocol_names_the_known_ones():
     with pytest.raises(ProtocolError, match="no protocol 'x' for ckplus; known: dice_ckplus, dice_ckplus_7c"):
         find("ckplus", "x")
+
+
+def test_the_frames_around_the_apex_are_taken_or_the_middle_where_it_is_said():
+    frames = [Sample(Path("a.avi"), "4", "S1", "frontal/S1", n, place=n, apex=6) for n in range(9)]
+    taken = PROTOCOLS["ifgan_mmi"].select(frames, {"4": "happiness"})
+    assert [(t.sample.frame, t.role) for t in taken] == [(5, "apex"), (6, "apex"), (7, "apex")]
+
+
+def test_each_face_of_an_image_and_each_image_of_a_table_stands_for_itself():
+    faces = [Sample(Path("a.jpg"), label, face=n) for n, label in enumerate(("1", "9", "2"), start=1)]
+    rows = [Sample(Path("a.csv"), "1", place=n) for n in (10, 20)]
+    taken = PROTOCOLS["dice_affectnet7"].select(faces + rows, {"1": "happiness", "2": "sadness"})
+    assert [(t.sample.face, t.sample.place) for t in taken] == [(1, None), (3, None), (None, 10), (None, 20)]
+
+
+def test_a_set_without_expressions_is_taken_whole():
+    taken = PROTOCOLS["webface_faces"].select([Sample(Path("1/1.jpg"), None, "1")], {})
+    assert [t.expression for t in taken] == [None]
+
+
+def test_across_datasets_the_classes_of_both_are_judged():
+    shared = {(pair.train, pair.test): pair.expressions for pair in CROSS_DATASET}
+    assert "neutral" not in shared["dice_ckplus", "dice_oulu"] and len(shared["dice_ckplus", "dice_oulu"]) == 6
+    assert len(shared["dice_rafdb", "dice_ckplus"]) == 7
+
+
+def test_a_protocol_reads_well():
+    text = describe(PROTOCOLS["dice_ckplus"])
+    assert "the last 1 of each sequence, the first 1 as neutral; 618 images" in text
+    assert "folds by subject, subject-independent" in text
+    assert "official split, people unknown" in describe(PROTOCOLS["dice_rafdb"])
