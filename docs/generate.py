@@ -29,7 +29,9 @@ Image.open(io.BytesIO(row["image"]["bytes"])).show()
 ```
 
 Fold k tests on the faces of fold k, validates on fold k + 1 (the last on fold 1) and trains on the rest; only usable
-faces with an expression take part. No person is in two of the three parts.
+faces with an expression take part. No person is in two of the three parts. An official split is fold 1 alone: its test
+part is 1, its validation part 2 (where none is published, one in ten people of the training part), the rest 3. Who is
+in it is not published then: `group` holds what `fertools group` computes, and `fertools audit` says what parts share.
 
 ## One row a face
 {faces}

@@ -19,6 +19,7 @@ from trainer.method import Faces, Pairs
 VARIANTS = [(float(angle), flipped) for flipped in (False, True) for angle in schema.ANGLES]  # degrees
 MARGIN = (schema.CROP_SIZE - schema.FACE_SIZE) // 2
 EVALUATION_BATCH = 256
+MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
 
 Whitener = Callable[[Tensor], Tensor]
 
@@ -115,11 +116,14 @@ class FoldData:
             yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
 
     def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
-        """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs."""
+        """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs.
+
+        Of more pairs than a draw can hold (those of all epochs of AffectNet), those of the first epochs are all.
+        """
         if reads is Faces:
             return [torch.arange(len(self.rows["train"]))]
         drawn = self._pairs["epoch"]
-        mine = slice(None) if epoch is None else drawn == epoch % (drawn.max() + 1)
+        mine = slice(MAX_SHARES) if epoch is None else drawn == epoch % (drawn.max() + 1)
         rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
         return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
