@@ -34,6 +34,7 @@ class Sample:
     apex: int | None = None  # frame of its sequence at which the expression is strongest; null: the last
     box: Box | None = None
     landmarks: Landmarks | None = None
+    profile_beside: bool = False  # the image shows the same face in profile, too, in a mirror or by a second camera
     turns: tuple[int, ...] = (0,)  # quarter turns, clockwise, of which one sets the image upright
 
 
@@ -68,7 +69,7 @@ class Dataset:
     layout: str  # what a raw folder holds, for the message when it does not
     labels: Mapping[str, str]  # published code -> canonical expression
     samples: Callable[[Path, Path | None], Iterator[Sample | Quarantined]]  # raw folder, labels file
-    examples: Mapping[str, tuple[str, str | None]]  # path -> (expression, subject), by hand
+    examples: Mapping[str, tuple[str | None, str | None]]  # path -> (expression, subject), by hand
     example_texts: Mapping[str, str]  # files that the examples need beside the images
     takes_labels: bool = False  # reads a --labels file
     drawable: bool = False  # `fertools draw` makes a stand-in

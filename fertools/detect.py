@@ -90,6 +90,23 @@ def choose(faces: list[Face], shape: tuple[int, ...], box: Sequence[float] | Non
     return min(rivals, key=lambda face: float(np.hypot(*((face.box[:2] + face.box[2:]) / 2 - centre))))
 
 
+def most_frontal(faces: list[Face]) -> Face:
+    """Return the face that looks most at the camera: its nose tip is nearest the middle of its eyes, sideways.
+
+    Args:
+        faces: at least one; those smaller than half the largest box are not meant.
+    """
+    largest = max(face.area for face in faces)
+    return min((face for face in faces if face.area >= largest / 2), key=_sideways)
+
+
+def _sideways(face: Face) -> float:
+    """Return how far the nose tip is from the middle of the eyes, along the line through them, in eye distances."""
+    left, right, nose = face.landmarks[:3].astype(np.float64)
+    eyes = right - left
+    return abs(float((nose - (left + right) / 2) @ eyes)) / max(float(eyes @ eyes), 1e-9)
+
+
 def overlap(one: Sequence[float] | NDArray[np.float32], other: Sequence[float]) -> float:
     """Return what two boxes share of what they cover together, 0 to 1."""
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)

@@ -129,11 +129,11 @@ def prepare(
     step = partial(_make_part, dataset.name, raw, None if published else detect.pick_device(device))
     _work(step, todo, workers, progress)
 
-    columns = ["expression", "subject", "usable", "reason", "source"]
+    columns = ["face_id", "expression", "subject", "usable", "reason", "source"]
     rows = pa.concat_tables(pq.read_table(path, columns=columns) for path in todo)
     usable = rows.filter(rows["usable"])
-    refused = rows.filter(pc.invert(rows["usable"])).select(["source", "reason"]).to_pylist()
-    unusable = [Quarantined(Path(row["source"]), row["reason"]) for row in refused]
+    refused = rows.filter(pc.invert(rows["usable"])).select(["face_id", "source", "reason"]).to_pylist()
+    unusable = [Quarantined(Path(_where(dataset.name, row)), row["reason"]) for row in refused]
     every_bad = sorted([*quarantined, *unsound, *unusable], key=lambda item: str(item.path))
     summary = Summary(
         dataset=dataset.name, protocol=chosen.name, manifest=manifest.name,
@@ -153,6 +153,12 @@ def prepare(
     files.write((pq.read_table(path, schema=schema.FACES) for path in todo), manifest, metadata)
     shutil.rmtree(parts)
     return replace(summary, manifest=str(manifest))
+
+
+def _where(dataset: str, row: dict[str, str]) -> str:
+    """Return where a face is: its file, and its place in it if it has one."""
+    name = row["face_id"].removeprefix(f"{dataset}/")
+    return name if name.startswith(row["source"]) else row["source"]
 
 
 def _inspect(raw: Path, path: Path) -> Quarantined | None:

@@ -31,7 +31,7 @@ class Protocol:
     name: str
     dataset: str
     expressions: tuple[str, ...]  # labelled sequences or images of these classes are taken; none: every image is
-    condition: str = ""  # of recording: the names of the sequences that are taken start so
+    conditions: tuple[str, ...] = ()  # of recording: the names of the sequences that are taken start so; empty: any
     frames: tuple[int, ...] = ()  # by number, of those that are taken; empty: any
     first_as_neutral: int = 0  # frames from the start of each taken sequence, as neutral
     last: int | None = None  # frames from its end, with its expression; null: every image
@@ -47,7 +47,7 @@ class Protocol:
         for sample in samples:
             if self.frames and sample.frame not in self.frames:
                 continue
-            if (sample.sequence or "").startswith(self.condition):
+            if not self.conditions or (sample.sequence or "").startswith(self.conditions):
                 sequences[sample.sequence or (sample.path, sample.place, sample.face)].append(sample)
         selected: list[Selected] = []
         for frames in sequences.values():
@@ -97,7 +97,7 @@ PROTOCOLS = {  # the first of a dataset is its default
             "and the folds are dealt to these",
         ),
         Protocol(
-            name="dice_oulu", dataset="oulucasia", expressions=SIX, condition="VL/Strong/", last=3, num_images=1440,
+            name="dice_oulu", dataset="oulucasia", expressions=SIX, conditions=("VL/Strong/",), last=3, num_images=1440,
             source="DICE-FER section 5.1: last three frames of 480 sequences. It names no light; this is the usual one",
         ),
         Protocol(
@@ -121,9 +121,10 @@ PROTOCOLS = {  # the first of a dataset is its default
             source="IF-GAN: the last two levels of intensity of six expressions of 100 people; frontal textures",
         ),
         Protocol(
-            name="ifgan_mmi", dataset="mmi", expressions=SIX, condition="frontal/", at_apex=3, num_images=624,
+            name="ifgan_mmi", dataset="mmi", expressions=SIX, conditions=("frontal/", "dual/"), at_apex=3,
+            num_images=624,
             source="IF-GAN: three middle frames of 208 frontal sequences of 31 people; it does not say which these "
-            "are: frontal videos with one of six expressions",
+            "are: frontal videos, and the frontal face of dual ones, with one of six expressions",
         ),
         Protocol(
             name="fer2013_7c", dataset="fer2013", expressions=SEVEN, num_images=35887, folds="official",
@@ -148,8 +149,8 @@ PROTOCOLS = {  # the first of a dataset is its default
         ),
         Protocol(
             name="ckextended_8c", dataset="ckextended", expressions=EIGHT, num_images=920, folds="official",
-            subject_independent=False,
-            source="the file's own split; it names nobody, and first and last frames of one sequence are in two parts",
+            subject_independent=None,
+            source="the file's own split; it names nobody, though CK+ does, so nobody can check it: use CK+ itself",
         ),
         Protocol(
             name="webface_faces", dataset="casiawebface", expressions=(),
@@ -206,7 +207,7 @@ def describe(protocol: Protocol) -> str:
     frames = f"{taken} of each sequence" if protocol.last or protocol.at_apex else "every image"
     frames += f" numbered {' or '.join(map(str, protocol.frames))}" if protocol.frames else ""
     frames += f", the first {protocol.first_as_neutral} as neutral" if protocol.first_as_neutral else ""
-    frames += f", of {protocol.condition.rstrip('/')}" if protocol.condition else ""
+    frames += f", of {', '.join(name.rstrip('/') for name in protocol.conditions)}" if protocol.conditions else ""
     people = {True: "subject-independent", False: "NOT subject-independent", None: "people unknown"}
     folds = {"subject": "folds by subject", "official": "official split"}[protocol.folds]
     return (

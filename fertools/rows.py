@@ -86,8 +86,11 @@ def _detected(image: NDArray[np.uint8], sample: Sample, detector: detect.Detecto
     found = []
     for turn in sample.turns:
         turned = detect.upright(image, turn) if turn else image
-        if (faces := detector(turned)) and (face := detect.choose(faces, turned.shape, sample.box)):
-            found.append(detect.as_stored(face, turn, image.shape))
+        if faces := detector(turned):
+            face = (
+                detect.most_frontal(faces) if sample.profile_beside else detect.choose(faces, turned.shape, sample.box)
+            )
+            found += [detect.as_stored(face, turn, image.shape)] if face else []
     if not found:
         raise RowError("no face found" + " where one is published" * (sample.box is not None))
     return max(found, key=lambda face: face.score)

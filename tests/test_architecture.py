@@ -21,7 +21,7 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "fertools.whiten": ["fertools.errors", "manifests.schema"],
     "fertools.folds": ["fertools.errors"],
     "fertools.pairs": [],
-    "fertools.drawn": ["fertools.drawn", "fertools.errors"],
+    "fertools.drawn": ["fertools.drawn", "fertools.errors", "fertools.recordio"],
     "fertools.show": ["fertools.whiten", "manifests"],
     "fertools.make_folds": ["fertools.folds", "fertools.pairs", "fertools.whiten", "manifests"],
     "fertools": ["fertools", "manifests"],

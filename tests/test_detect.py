@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fertools import images
-from fertools.detect import Detector, Face, as_stored, choose, upright
+from fertools.detect import Detector, Face, as_stored, choose, most_frontal, upright
 
 
 def face(x, y, size, score=0.99):
@@ -61,3 +61,12 @@ def test_a_turn_is_clockwise():
     corner = np.zeros((2, 3, 3), np.uint8)
     corner[0, 0] = 1
     assert upright(corner, 1)[0, 1].all()
+
+
+def test_beside_a_profile_the_face_that_looks_at_the_camera_is_meant():
+    frontal, profile = face(0, 0, 100), face(200, 0, 120)
+    frontal.landmarks[:3] = [[30, 40], [70, 40], [51, 60]]
+    profile.landmarks[:3] = [[240, 40], [280, 40], [290, 60]]
+    assert most_frontal([profile, frontal]) is frontal
+    frontal_but_small = Face(np.float32([0, 0, 20, 20]), frontal.landmarks, 0.99)
+    assert most_frontal([profile, frontal_but_small]) is profile

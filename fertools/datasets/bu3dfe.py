@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fertools.dataset import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
+from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.copies import set_aside
 
 SCAN = r"(?P<subject>[FM]\d{4})_(?P<label>AN|DI|FE|HA|NE|SA|SU)(?P<intensity>\d{2})(?:AE|AM|BL|IN|LA|WH)"
 NAME = re.compile(rf"{SCAN}_F2D\.(?:bmp|png|jpe?g)", re.IGNORECASE)
@@ -51,8 +52,12 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
         raise refuse_folder(root / packed[0] if packed else root, DATASET)
     yield from unknown
     if num_models:
-        yield Quarantined(Path(), f"{num_models} files of 3D models (_F3D, _RAW); only frontal textures are read")
-    yield from _taken(root, of_image)
+        reason = f"{num_models} files of 3D models (_F3D, _RAW); only frontal textures are read"
+        yield Quarantined(Path(), reason, "aside")
+    for (subject, label, intensity), found in of_image.items():
+        taken, copies = set_aside(root, f"{subject}_{label}{intensity:02d}", found)
+        yield from copies
+        yield Sample(taken, label, subject, f"{subject}/{label}", intensity)
     yield from _missing(of_image)
 
 
@@ -68,18 +73,6 @@ def _image(path: Path) -> Image | Quarantined:
     if intensity not in INTENSITIES[label]:
         return Quarantined(path, f"no intensity of {label}: neutral is NE00, an expression 01 to 04")
     return subject, label, intensity
-
-
-def _taken(root: Path, of_image: Mapping[Image, list[tuple[bool, Path]]]) -> Iterator[Sample | Quarantined]:
-    """Yield one file an image, and what else there is of it."""
-    for (subject, label, intensity), found in of_image.items():
-        (is_copy, taken), *others = sorted(found)
-        for copy, path in others:
-            if copy == is_copy:
-                image = f"{subject}_{label}{intensity:02d}"
-                raise DatasetError(f"{root}: {image} is there twice, {taken} and {path}; --raw can name one's folder")
-            yield Quarantined(path, f"a copy of {taken}, which is taken")
-        yield Sample(taken, label, subject, f"{subject}/{label}", intensity)
 
 
 def _missing(of_image: Mapping[Image, list[tuple[bool, Path]]]) -> Iterator[Quarantined]:
@@ -101,6 +94,12 @@ DATASET = Dataset(
     licence="signed agreement, research only",
     layout="Subjects/F0001/F0001_AN01WH_F2D.bmp ... Subjects/M0044/...",
     labels=LABELS, samples=samples,
+    releases=(
+        Release(
+            name="BU-3DFE", subjects=100,
+            counts={"all": {label: 100 * len(intensities) for label, intensities in INTENSITIES.items()}},
+        ),
+    ),
     examples={  # by hand, all of one person: this is the adapter's documentation and its test
         "Subjects/F0001/F0001_AN01WH_F2D.bmp": ("anger", "F0001"),
         "Subjects/F0001/F0001_AN02WH_F2D.bmp": ("anger", "F0001"),

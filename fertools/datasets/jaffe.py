@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
+from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.copies import set_aside
 
 NAME = re.compile(  # copies in other formats are called KA.AN1.39.jpg or KA.AN1.39.tiff.bmp
     r"(?P<image>(?P<subject>[A-Z]{2})\.(?P<label>AN|DI|FE|HA|NE|SA|SU)\d\.\d+)\."
@@ -35,6 +36,8 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     for path in files_below(root, Path()) if root.is_dir() else ():
         if isinstance(path, Quarantined):
             unknown.append(path)
+        elif path.stem.lower().startswith("readme"):
+            unknown.append(Quarantined(path, "the authors' description", "aside"))
         elif not (name := NAME.fullmatch(path.name)):
             unknown.append(Quarantined(path, "not the name of a JAFFE image, such as KA.AN1.39.tiff"))
         elif name["subject"].upper() not in PEOPLE:
@@ -45,11 +48,8 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
         raise refuse_folder(root, DATASET)
     yield from unknown
     for image, found in of_image.items():
-        (is_copy, taken), *others = sorted(found)
-        for copy, path in others:
-            if copy == is_copy:
-                raise DatasetError(f"{root}: {image} is there twice, {taken} and {path}; --raw can name one's folder")
-            yield Quarantined(path, f"a copy of {taken}, which is taken")
+        taken, copies = set_aside(root, image, found)
+        yield from copies
         yield Sample(taken, image[3:5], image[:2])
 
 
@@ -58,6 +58,12 @@ DATASET = Dataset(
     licence="on request, non-commercial research with citation",
     layout="KA.AN1.39.tiff ... YM.SU3.60.tiff, in one folder or several",
     labels=LABELS, samples=samples,
+    releases=(
+        Release(
+            name="JAFFE", subjects=10,
+            counts={"all": {"AN": 30, "DI": 29, "FE": 32, "HA": 31, "NE": 30, "SA": 31, "SU": 30}},
+        ),
+    ),
     examples={  # by hand, one per label: this is the adapter's documentation and its test
         "jaffe/KA.AN1.39.tiff": ("anger", "KA"),
         "jaffe/KL.DI4.173.tiff": ("disgust", "KL"),

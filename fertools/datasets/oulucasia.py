@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import JUNK, Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
+from fertools.dataset import JUNK, Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.copies import set_aside
 
 PERSON = re.compile(r"P\d{3}", re.IGNORECASE)
 CONDITION = re.compile(  # below OriginalImg; crops below PreProcess Img, however spelled; or below a copy's own folder
@@ -26,6 +27,7 @@ LABELS = {
     "Sadness": "sadness",
     "Surprise": "surprise",
 }
+CROPS = "the authors' crops of {taken}, which is taken; --raw can name theirs instead"
 DEPTH = 4  # of a condition below the raw folder, with one wrapper folder: wrapper/OriginalImg/VL/Strong
 
 
@@ -37,7 +39,9 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     assert labels is None, "Oulu-CASIA has its own labels"
     of_condition = defaultdict(list)
     for folder in _folders_of_people(root, Path(), DEPTH) if root.is_dir() else ():
-        if name := CONDITION.fullmatch(folder.as_posix()):
+        if isinstance(folder, Quarantined):
+            yield folder
+        elif name := CONDITION.fullmatch(folder.as_posix()):
             condition = f"{name['light'].upper()}/{name['strength'].capitalize()}"
             of_condition[condition].append((name["crops"] is not None, folder))
         else:
@@ -45,23 +49,23 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     if not of_condition:
         raise refuse_folder(root, DATASET)
     for condition, found in sorted(of_condition.items()):
-        (are_crops, taken), *others = sorted(found)
-        for crops, folder in others:
-            if crops == are_crops:
-                raise DatasetError(f"{root}: {condition} is there twice, {taken} and {folder}; --raw can name one")
-            yield Quarantined(folder, f"the authors' crops of {taken}, which is taken; --raw can name theirs instead")
+        taken, crops = set_aside(root, condition, found, CROPS)
+        yield from crops
         yield from _frames(root, condition, taken)
 
 
-def _folders_of_people(root: Path, folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders at or below root/folder that hold folders such as P001; links are not followed."""
+def _folders_of_people(root: Path, folder: Path, depth: int) -> Iterator[Path | Quarantined]:
+    """Yield the folders at or below root/folder that hold folders such as P001, and links; these are not followed."""
     entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
     names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name.lower() not in JUNK]
     if any(PERSON.fullmatch(name) for name in names):
         yield folder
-    elif depth:
-        for name in names:
-            yield from _folders_of_people(root, folder / name, depth - 1)
+        return
+    for entry in entries:
+        if entry.is_symlink() and entry.name.lower() not in JUNK:
+            yield Quarantined(folder / entry.name, "a symbolic link above the people's folders; it was not followed")
+    for name in names if depth else ():
+        yield from _folders_of_people(root, folder / name, depth - 1)
 
 
 def _frames(root: Path, condition: str, folder: Path) -> Iterator[Sample | Quarantined]:
@@ -92,6 +96,17 @@ DATASET = Dataset(
     licence="signed agreement, research only",
     layout="OriginalImg/VL/Strong/P001/Anger/000.jpeg ..., or the crops PreProcess_Img/VL_Acropped/Strong/P001/...",
     labels=LABELS, samples=samples, drawable=True,
+    part=lambda sample: "/".join((sample.sequence or "").split("/")[:2]),  # its condition
+    releases=(
+        Release(
+            name="Oulu-CASIA", unit="sequences", subjects=80, all_parts=False,
+            counts={
+                f"{light}/{strength}": dict.fromkeys(LABELS, 80)
+                for light in ("VL", "NI")
+                for strength in ("Strong", "Weak", "Dark")
+            },
+        ),
+    ),
     examples={  # by hand, one per label: this is the adapter's documentation and its test
         "OriginalImg/VL/Strong/P001/Anger/000.jpeg": ("anger", "P001"),
         "OriginalImg/VL/Strong/P001/Disgust/011.jpeg": ("disgust", "P001"),
