@@ -84,7 +84,8 @@ def _people(faces: pa.Table) -> pa.ChunkedArray:
 
 
 def _pairs(faces: pa.Table, rows: NDArray[np.int64], fold: int, seed: int) -> pa.Table:
-    """Return the pairs of one fold's training part for all epochs."""
+    """Return the pairs of one fold's training part for all epochs; none where faces have no expression."""
+    rows = rows[np.array(pc.is_valid(faces["expression"]))[rows]]
     anchors, partners = pairs.draw(
         _codes(faces["expression"])[rows],
         _codes(_people(faces))[rows],
@@ -135,7 +136,7 @@ def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], pairs: di
 
 
 def _counts(faces: pa.Table) -> dict[str, int]:
-    return {row["values"]: row["counts"] for row in pc.value_counts(faces["expression"]).to_pylist()}
+    return {row["values"]: row["counts"] for row in pc.value_counts(faces["expression"].drop_null()).to_pylist()}
 
 
 def describe(made: list[Fold]) -> str:

@@ -49,7 +49,7 @@ class Summary:
     usable: int
     outside: int  # sound images that the protocol does not take
     quarantined: list[dict[str, str]]  # path, reason
-    expressions: dict[str, int]  # of usable faces
+    expressions: dict[str | None, int]  # of usable faces; null: the dataset is not one of expressions
     subjects: int  # with a usable face
     expected: int | None  # images that the protocol takes from a complete copy
     drawn: bool  # a stand-in made by `fertools draw`
@@ -139,7 +139,7 @@ def prepare(
         dataset=dataset.name, protocol=chosen.name, manifest=manifest.name,
         found=len(found), usable=len(usable), outside=len(samples) - len(selected) - len(unsound),
         quarantined=[{"path": item.path.as_posix(), "reason": item.reason} for item in every_bad],
-        expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items())),
+        expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items(), key=str)),
         subjects=len(set(usable["subject"].to_pylist()) - {None}),
         expected=chosen.num_images, drawn=(raw / "drawn.json").exists(),
     )  # fmt: skip
@@ -240,10 +240,11 @@ def _make_part(dataset: str, raw: Path, device: str | None, path: Path, chunk: S
 def describe(summary: Summary) -> str:
     """Return a summary as lines to read."""
     share = "" if summary.expected is None else f" (a complete copy has {summary.expected})"
+    people = f"{summary.subjects} people" if summary.subjects else "people who are not named"
     lines = [
-        f"{summary.manifest}: {'up to date, ' * summary.up_to_date}{summary.usable} faces of {summary.subjects} "
-        f"people, protocol {summary.protocol}{share}",
-        "  " + ", ".join(f"{name} {count}" for name, count in summary.expressions.items()),
+        f"{summary.manifest}: {'up to date, ' * summary.up_to_date}{summary.usable} faces of {people}, "
+        f"protocol {summary.protocol}{share}",
+        "  " + ", ".join(f"{name or 'no expression'} {count}" for name, count in summary.expressions.items()),
         f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
         f"+ {len(summary.quarantined)} quarantined",
     ]

@@ -158,6 +158,8 @@ def num_folds(faces: pa.Table) -> int:
 def parts(faces: pa.Table, fold: int) -> dict[str, NDArray[np.int64]]:
     """Return the usable rows of one fold's parts: test is the fold, validation the next one, train the rest.
 
+    A face without expression is in no part, but in a dataset that has no expressions at all.
+
     Raises:
         ManifestError: the manifest has no such fold.
     """
@@ -168,7 +170,8 @@ def parts(faces: pa.Table, fold: int) -> dict[str, NDArray[np.int64]]:
     if not 1 <= fold <= num_folds(faces):
         known = "1, the official split" if has_official_folds(faces) else f"1 to {dealt}"
         raise ManifestError(f"no fold {fold}; known folds: {known}")
-    usable = np.array(faces["usable"]) & (folds > 0) & np.array(pc.is_valid(faces["expression"]))
+    expressed = np.array(pc.is_valid(faces["expression"]))
+    usable = np.array(faces["usable"]) & (folds > 0) & (expressed | (not expressed.any()))
     validation = fold % dealt + 1
     where = {"test": folds == fold, "validation": folds == validation}
     where["train"] = ~(where["test"] | where["validation"])

@@ -9,9 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fertools.datasets import DATASETS
-from fertools.datasets.oulucasia import LABELS, samples
-from fertools.drawn import corpus, oulucasia
+from fertools.drawn import corpus
 from fertools.drawn.ckplus import plan
 from fertools.drawn.corpus import draw, frames, person
 from fertools.drawn.expressions import sample_peak
@@ -56,44 +54,6 @@ def picture(identity, action, nuisance):
 def around(image, point, radius):
     x, y = np.round(point).astype(int)
     return image[y - radius : y + radius + 1, x - radius : x + radius + 1]
-
-
-def test_the_plan_has_the_published_counts():
-    sequences = plan()
-    labelled = [sequence for sequence in sequences if sequence.expression]
-    basic = [sequence for sequence in labelled if sequence.expression != "contempt"]
-    assert (len(sequences), len({sequence.subject for sequence in sequences})) == (593, 123)
-    assert (len(labelled), len({sequence.subject for sequence in labelled})) == (327, 118)
-    assert (len(basic), len({sequence.subject for sequence in basic})) == (309, 106)
-    assert Counter(sequence.expression for sequence in labelled) == {
-        "anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happiness": 69, "sadness": 28, "surprise": 83,
-    }  # fmt: skip
-    sizes = Counter((sequence.width, sequence.height, sequence.colour) for sequence in sequences)
-    assert sizes.most_common()[0][0] == (640, 490, False) and set(sizes) == {
-        (640, 490, False), (640, 480, True), (720, 480, False),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("num_subjects", [2, 3, 7, 40, 300, 990])
-def test_any_plan_labels_a_subject_once_an_expression(num_subjects):
-    sequences = plan(num_subjects, seed=3)
-    labelled = Counter((sequence.subject, sequence.expression) for sequence in sequences if sequence.expression)
-    names = list(dict.fromkeys(sequence.subject for sequence in sequences))
-    assert max(labelled.values()) == 1 and len({expression for _, expression in labelled}) == 7
-    assert names == sorted(names) and len(names) == num_subjects
-    assert all(re.fullmatch(r"S\d{3}", name) for name in names)
-    assert len({sequence.folder for sequence in sequences}) == len(sequences)
-
-
-@pytest.mark.parametrize("num_subjects", [1, 991])
-def test_a_plan_for_too_few_or_too_many_is_refused(num_subjects):
-    with pytest.raises(FertoolsError, match=f"{num_subjects} subjects cannot be drawn: ask for 2 to 990"):
-        plan(num_subjects)
-
-
-def test_a_subject_is_the_same_person_in_a_corpus_of_any_size():
-    few, many = ({sequence.subject_index: sequence.subject for sequence in plan(n)} for n in (4, 123))
-    assert few.items() <= many.items()
 
 
 def test_images_are_numbered_from_one_and_are_of_the_planned_format(drawn):
@@ -168,6 +128,7 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path):
     [
         (dict(num_subjects=2, seed=1), "with seed 0, not 1: name another folder, or delete it"),
         (dict(num_subjects=3), "with num_subjects 2, not 3"),
+        (dict(num_subjects=2, dataset="oulucasia"), "with dataset ckplus, not oulucasia"),
     ],
 )
 def test_another_corpus_is_refused_and_left_alone(drawn, asked, words):
@@ -297,68 +258,6 @@ def test_a_smaller_frame_shows_the_same_face_smaller(scene):
     identity, nuisance = scene
     large, small = (landmarks(identity, Action(), nuisance, *size) for size in (SIZE, (245, 320)))
     assert small == pytest.approx(large / 2, abs=0.1)
-
-
-# --- Oulu-CASIA
-
-
-@pytest.fixture(scope="module")
-def drawn_oulu(tmp_path_factory):
-    root = tmp_path_factory.mktemp("oulu")
-    draw(root, num_subjects=2, workers=1, dataset="oulucasia")
-    return root
-
-
-def test_the_plan_of_oulucasia_has_the_published_counts():
-    sequences = oulucasia.plan()
-    assert Counter(sequence.expression for sequence in sequences) == dict.fromkeys(
-        ("anger", "disgust", "fear", "happiness", "sadness", "surprise"), 80
-    )
-    assert {sequence.subject for sequence in sequences} == {f"P{number:03d}" for number in range(1, 81)}
-    assert len({sequence.num_frames for sequence in sequences}) > 1
-    assert min(sequence.num_frames for sequence in sequences) == 9  # the shortest of the published sequences
-    assert oulucasia.plan(3) == sequences[:18]
-
-
-@pytest.mark.parametrize("num_subjects", [1, 1000])
-def test_a_plan_of_oulucasia_for_too_few_or_too_many_is_refused(num_subjects):
-    with pytest.raises(FertoolsError, match=f"{num_subjects} subjects cannot be drawn: ask for 2 to 999"):
-        oulucasia.plan(num_subjects)
-
-
-def test_every_set_that_can_be_drawn_has_a_layout():
-    assert {name for name, dataset in DATASETS.items() if dataset.drawable} == set(corpus.LAYOUTS)
-
-
-def test_no_two_sets_have_a_person_in_common():
-    one, other = ({sequence.subject_index for sequence in plan_of(most)} for plan_of, most in
-                  ((plan, 990), (oulucasia.plan, 999)))  # fmt: skip
-    assert not one & other and len(one) == 990 and len(other) == 999
-
-
-def test_a_drawn_oulucasia_is_read_as_it_was_planned(drawn_oulu):
-    items = list(samples(drawn_oulu))
-    read = {(s.path.as_posix(), s.subject, LABELS[s.label], s.frame) for s in items}
-    assert read == {(row["path"], row["subject"], row["expression"], int(row["frame"])) for row in rows(drawn_oulu)}
-    assert list(drawn_oulu.rglob("Thumbs.db")) and len(read) == len(items)
-    image = cv2.imread(str(drawn_oulu / items[0].path), cv2.IMREAD_UNCHANGED)
-    assert image.shape == (240, 320, 3)
-
-
-def test_the_last_three_frames_of_a_drawn_oulucasia_show_their_expression(drawn_oulu):
-    table = rows(drawn_oulu)
-    for sequence in oulucasia.plan(2):
-        shown = [float(row["intensity"]) for row in table if row["path"].startswith(f"{sequence.folder}/")]
-        assert shown[0] == 0 and shown == sorted(shown) and shown[-3] > 0.85 * shown[-1] > 0.45
-
-
-def test_a_corpus_of_another_dataset_is_refused_and_left_alone(drawn, drawn_oulu):
-    for root, dataset, words in ((drawn, "oulucasia", "dataset ckplus, not oulucasia"),
-                                 (drawn_oulu, "ckplus", "dataset oulucasia, not ckplus")):  # fmt: skip
-        before = digests(root)
-        with pytest.raises(FertoolsError, match=words):
-            draw(root, num_subjects=2, workers=1, dataset=dataset)
-        assert digests(root) == before
 
 
 def test_a_corpus_from_before_there_were_two_datasets_goes_on(drawn, tmp_path):

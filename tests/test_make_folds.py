@@ -176,3 +176,10 @@ def test_folds_are_dealt_as_the_protocol_says(make_faces, tmp_path):
     files.write([faces], path, {"protocol": {"folds": "official"}})
     make_folds(path, 5, "none", seed=0)
     assert files.read_metadata(path)["folds"]["by"] == "official"
+
+
+def test_a_set_without_expressions_has_folds_and_no_pairs(make_faces, tmp_path):
+    path = write(make_faces, tmp_path / "set.parquet", subject=SUBJECTS, expression=[None] * 40)
+    text = describe(make_folds(path, 5, "none", seed=0))
+    assert pq.read_table(files.pairs_path(path)).num_rows == 0 and "one person alone" not in text
+    assert len(schema.parts(files.read(path), 1)["train"]) == 24

@@ -38,6 +38,8 @@ class FoldData:
         self.metadata = files.read_metadata(manifest)
         self.rows = schema.parts(self.table, fold)
         known = {name for rows in self.rows.values() for name in self.table["expression"].take(rows).to_pylist()}
+        if None in known:
+            raise schema.ManifestError(f"{manifest}: no face has an expression: there is nothing to train it on")
         if not known.issuperset(expressions):
             unknown = ", ".join(sorted(set(expressions) - known))
             raise schema.ManifestError(f"{manifest}: no face shows {unknown}; it has {', '.join(sorted(known))}")

@@ -32,7 +32,8 @@ DATASET = Dataset(
     licence="CK+'s: signed agreement, non-commercial research; only some people may be shown in print",
     layout="ckextended.csv with columns emotion, pixels, Usage; it names nobody and cannot be split by subject: "
     "prepare ckplus or ckplus48 where you have them",
-    labels=LABELS, samples=samples, read=pixels.read, part=lambda _: "all",  # of its parts, no counts are published
+    labels=LABELS, samples=samples, drawable=True, read=pixels.read,
+    part=lambda _: "all",  # of its parts, no counts are published
     releases=(
         Release(
             name="ckextended.csv",

@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Sample, files_below, find_folder, refuse_folder
+from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
 
 NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.png", re.IGNORECASE)
+TEXT = re.compile(r"S\d{3}_\d{3}_(?P<frame>\d{8})_(?:emotion|facs|landmarks)\.txt", re.IGNORECASE)
+MAX_GAP = 100  # frames that are named one by one; the longest labelled sequence has 71
 LABELS = {
     "1": "anger",
     "2": "contempt",
@@ -81,21 +83,85 @@ def _label(root: Path, path: Path) -> dict[str, str] | Quarantined:
 
 def _empty_folders(root: Path, images: Path) -> Iterator[Quarantined]:
     """Yield the sequence folders without a frame."""
-    for subject in sorted((root / images).iterdir()):
+    for folder, names in _sessions(root, images):
+        if not any(map(NAME.fullmatch, names)):
+            yield Quarantined(folder, "a sequence folder without images")
+
+
+def _sessions(root: Path, top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder such as S005/001 of top and the names in it, in order; no link is followed."""
+    for subject in sorted((root / top).iterdir()):
         if subject.is_symlink() or not subject.is_dir():
             continue
         for session in sorted(subject.iterdir()):
-            if session.is_symlink() or not session.is_dir():
-                continue
-            if not any(NAME.fullmatch(path.name) for path in session.iterdir()):
-                yield Quarantined(session.relative_to(root), "a sequence folder without images")
+            if session.is_dir() and not session.is_symlink():
+                yield session.relative_to(root), sorted(path.name for path in session.iterdir())
 
 
+# --- what seems to be missing
+
+Frames = dict[str, dict[int, Path]]  # sequence: number of frame: file
+
+
+def doubts(root: Path) -> Iterator[Quarantined]:
+    """Yield what seems to be missing: frames by their numbers, and what one of the four folders has and another lacks.
+
+    These are doubts, as nobody publishes how many images there are: a number may never have been given.
+    """
+    frames = _frames(root, "cohn-kanade-images", NAME)
+    texts = {name: _frames(root, name, TEXT) for name in ("Emotion", "FACS", "Landmarks")}
+    images, landmarks = find_folder(root, "cohn-kanade-images"), find_folder(root, "Landmarks")
+    for sequence in sorted({sequence for found in texts.values() for sequence in found} - frames.keys()):
+        having = " and ".join(name for name, found in texts.items() if sequence in found)
+        yield Quarantined((images or root) / sequence, f"a sequence that is not there, though {having} has it")
+    for sequence, present in frames.items():
+        if not present:
+            continue
+        told = {name: found.get(sequence, {}) for name, found in texts.items()}
+        yield from _lacking(present, told)
+        for name in ("Emotion", "FACS"):
+            for number, path in told[name].items():
+                if number in present and number < max(present):
+                    yield Quarantined(path, f"is of frame {number}, and not of the last, {max(present)}")
+        if landmarks:
+            for number in sorted(present.keys() - told["Landmarks"].keys()):
+                path = landmarks / sequence / f"{present[number].stem}_landmarks.txt"
+                yield Quarantined(path, f"not there, though {present[number].name} is")
+
+
+def _frames(root: Path, name: str, pattern: re.Pattern[str]) -> Frames:
+    """Return what a folder holds of every sequence; nothing where there is no such folder."""
+    found: Frames = {}
+    top = find_folder(root, name)
+    for folder, names in _sessions(root, top) if top else ():
+        matches = (pattern.fullmatch(name) for name in names)
+        found[f"{folder.parent.name.upper()}/{folder.name}"] = {int(m["frame"]): folder / m[0] for m in matches if m}
+    return found
+
+
+def _lacking(present: dict[int, Path], told: dict[str, dict[int, Path]]) -> Iterator[Quarantined]:
+    """Yield the frames of one sequence that are not there, though a later one or a text about them is."""
+    texts = {number: path for found in told.values() for number, path in found.items()}
+    last = max(*present, *texts)
+    some = present[min(present)]
+    for number in sorted((texts.keys() | range(max(1, last - MAX_GAP), last)) - present.keys()):
+        why = "a gap in the numbers of its sequence"
+        if number in texts:
+            why = f"{texts[number]} is of it"
+        elif number < min(present):
+            why = f"its sequence starts at {min(present)}"
+        yield Quarantined(some.with_name(f"{some.stem[:-8]}{number:08d}.png"), f"not there: {why}")
+
+
+COMPLETE = Release(
+    name="2010", unit="sequences", subjects=123,
+    counts={"all": {"1": 45, "2": 18, "3": 59, "4": 25, "5": 69, "6": 28, "7": 83, None: 266}},
+)  # fmt: skip
 DATASET = Dataset(
     name="ckplus", title="CK+", source="http://www.jeffcohn.net/Resources/",
     licence="signed agreement, non-commercial research; only some people may be shown in print",
     layout="cohn-kanade-images/S005/001/S005_001_00000001.png ... and Emotion/S005/001/S005_001_00000011_emotion.txt",
-    labels=LABELS, samples=samples, drawable=True,
+    labels=LABELS, samples=samples, drawable=True, releases=(COMPLETE,), doubts=doubts,
     examples={  # by hand, one per label: this is the adapter's documentation and its test
         "cohn-kanade-images/S010/004/S010_004_00000019.png": ("anger", "S010"),
         "cohn-kanade-images/S138/008/S138_008_00000009.png": ("contempt", "S138"),

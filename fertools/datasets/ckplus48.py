@@ -80,7 +80,7 @@ DATASET = Dataset(
     licence="CK+'s: signed agreement, non-commercial research; only some people may be shown in print",
     layout="CK+48/anger/S010_004_00000017.png ... and contempt, disgust, fear, happy, sadness, surprise; there is no "
     "neutral, and images are 48 x 48: prepare ckplus where you have the original",
-    labels=LABELS, samples=samples, doubts=_gaps,
+    labels=LABELS, samples=samples, drawable=True, doubts=_gaps,
     releases=(
         Release(
             name="CK+48", subjects=118,

@@ -124,7 +124,8 @@ DATASET = Dataset(
     licence="none stated",
     layout="fer2013.csv or icml_face_data.csv with columns emotion, pixels, Usage; or the folders train/angry/*.jpg "
     "... test/surprise/*.jpg, where validation and test are one unless files are called PublicTest_*, PrivateTest_*",
-    labels=CODES | FOLDERS, samples=samples, read=pixels.read, part=_part, release=_release, doubts=_misplaced,
+    labels=CODES | FOLDERS, samples=samples, drawable=True, read=pixels.read,
+    part=_part, release=_release, doubts=_misplaced,
     releases=(
         Release(
             name="table",

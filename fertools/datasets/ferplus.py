@@ -150,7 +150,7 @@ DATASET = Dataset(
     licence="labels: MIT; images: none stated",
     layout="fer2013.csv of FER2013 and fer2013new.csv; or the folders FER2013Train, FER2013Valid, FER2013Test that "
     "the authors' script makes of them, each with label.csv and fer0000000.png ...",
-    labels=LABELS, samples=samples, read=pixels.read,
+    labels=LABELS, samples=samples, drawable=True, read=pixels.read,
     releases=(
         Release(
             name="FER+",

@@ -57,7 +57,7 @@ DATASET = Dataset(
     name="jaffe", title="JAFFE", source="https://doi.org/10.5281/zenodo.3451524",
     licence="on request, non-commercial research with citation",
     layout="KA.AN1.39.tiff ... YM.SU3.60.tiff, in one folder or several",
-    labels=LABELS, samples=samples,
+    labels=LABELS, samples=samples, drawable=True,
     releases=(
         Release(
             name="JAFFE", subjects=10,

@@ -86,7 +86,7 @@ DATASET = Dataset(
     name="yale", title="Yale", source="http://cvc.cs.yale.edu/cvc/projects/yalefaces/yalefaces.html",
     licence="research only",
     layout="subject01.centerlight ... subject15.wink, in one folder or several",
-    labels=LABELS, samples=samples, doubts=_missing,
+    labels=LABELS, samples=samples, drawable=True, doubts=_missing,
     releases=(
         Release(
             name="Yale", subjects=15,

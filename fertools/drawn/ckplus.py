@@ -6,17 +6,15 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fertools.drawn.expressions import EXPRESSIONS
-from fertools.drawn.recording import Recording
-from fertools.errors import FertoolsError
+from fertools.drawn.recording import FINDER_FILE, Frames, Layout, check_number
 
 NUM_SUBJECTS, NUM_LABELLED, NUM_CONTEMPT_ONLY, NUM_UNLABELLED = 123, 118, 12, 266
 NUM_SEQUENCES = dict(anger=45, contempt=18, disgust=59, fear=25, happiness=69, sadness=28, surprise=83)
 MAX_SUBJECTS = 990  # a subject's name has three digits
-FINDER_FILE = b"\0\0\0\1Bud1" + bytes(24)  # what the original's copies carry along from a Mac
 
 
 @dataclass(frozen=True)
-class Sequence(Recording):
+class Sequence(Frames):
     """One recording, with its label in a folder of its own."""
 
     label_folder: bool  # an unlabelled sequence has an empty folder, or none
@@ -65,8 +63,7 @@ def plan(num_subjects: int = NUM_SUBJECTS, seed: int = 0) -> list[Sequence]:
     Raises:
         FertoolsError: too few or too many subjects.
     """
-    if not 2 <= num_subjects <= MAX_SUBJECTS:
-        raise FertoolsError(f"{num_subjects} subjects cannot be drawn: ask for 2 to {MAX_SUBJECTS}")
+    check_number(num_subjects, MAX_SUBJECTS)
     rng = np.random.default_rng([seed, 0])
     return [
         _sequence(index, subject, number, expression, rng)
@@ -117,3 +114,6 @@ def _deal(num_subjects: int, rng: np.random.Generator) -> list[list[str | None]]
     for subject in unlabelled:
         dealt[subject].append(None)
     return [[expressions[place] for place in rng.permutation(len(expressions)).tolist()] for expressions in dealt]
+
+
+LAYOUT = Layout(plan, NUM_SUBJECTS, published=lambda seed: plan(NUM_SUBJECTS, seed))

@@ -7,51 +7,35 @@ import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
 
-from fertools.drawn import ckplus, oulucasia
-from fertools.drawn.expressions import sample_peak, unfold
+from fertools.drawn.expressions import perform_part, sample_peak
 from fertools.drawn.factors import Action, Identity, Nuisance, jitter, sample_identity, sample_nuisance
-from fertools.drawn.recording import Recording
-from fertools.drawn.render import render, render_colour
+from fertools.drawn.layouts import LAYOUTS
+from fertools.drawn.recording import PIECES, Recording, Shot, is_piece
+from fertools.drawn.render import landmarks, render, render_colour
+from fertools.drawn.scene import choose_noise
 from fertools.errors import FertoolsError
 
 VERSION = 1  # of the drawing code: raise it with every change that changes an image
 MARKER = "drawn.json"
 FACTORS = "factors.csv"
 NOTE = "These faces are drawn by code (fertools draw). They are not photographs, and show nobody."
-# Noise leaves a PNG's search for repetitions nothing to find; entropy coding alone is three times as fast.
-SETTINGS = {
-    ".png": [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """A dataset that can be drawn."""
-
-    plan: Callable[[int, int], Sequence[Recording]]  # number of subjects, seed
-    num_subjects: int  # as published
-
-
-LAYOUTS = {
-    "ckplus": Layout(ckplus.plan, ckplus.NUM_SUBJECTS),
-    "oulucasia": Layout(oulucasia.plan, oulucasia.NUM_SUBJECTS),
-}
+Progress = Callable[[int, int], None]  # images there are, images there will be
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One image of a sequence: its factors, and how strongly it shows the sequence's expression, 0 to 1."""
+    """One frame of a recording: its factors, and how strongly it shows the recording's expression, 0 to 1."""
 
     action: Action
     nuisance: Nuisance
@@ -63,7 +47,7 @@ def draw(
     num_subjects: int | None = None,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda *_: None,
     dataset: str = "ckplus",
 ) -> int:
     """Draw the corpus below a folder; a second call goes on where the first was stopped.
@@ -72,11 +56,11 @@ def draw(
 
     Args:
         root: an empty or new folder, or one with a part of the same corpus.
-        num_subjects: how many people; by default as many as published.
+        num_subjects: how many people; by default the layout's own number.
         seed: of everything random.
         workers: processes; by default one a core.
-        progress: called with the number of images there are and the number there will be.
-        dataset: whose layout; no two have a person in common.
+        progress: called as images come to be.
+        dataset: whose layout; no two have a person in common, but that copies of CK+ have its people.
 
     Returns:
         The number of images of the corpus.
@@ -86,27 +70,36 @@ def draw(
     """
     layout = LAYOUTS[dataset]
     num_subjects = num_subjects or layout.num_subjects
-    sequences = layout.plan(num_subjects, seed)
-    _claim(root, dict(version=VERSION, dataset=dataset, num_subjects=num_subjects, seed=seed))
-    for part in root.rglob(".*.part"):  # left by a run that was killed
-        part.unlink()
-    total = sum(sequence.num_frames for sequence in sequences)
-    missing = [sequence for sequence in sequences if not all((root / path).exists() for path in sequence.frames)]
-    done = total - sum(sequence.num_frames for sequence in missing)
-    people = [list(group) for _, group in itertools.groupby(missing, lambda sequence: sequence.subject)]
+    recordings = layout.plan(num_subjects, seed)
+    claim(root, dict(version=VERSION, dataset=dataset, published_counts=False, num_subjects=num_subjects, seed=seed))
+    bound = dict(layout.bind(recordings, lambda recording: _pieces(root, recording)))
+    missing = find_missing(root, recordings, bound)
+    total = sum(len(recording.images) for recording in recordings)
+    done = total - sum(len(recording.images) for recording in missing)
+    people = [list(group) for _, group in itertools.groupby(missing, lambda recording: recording.subject)]
     with closing(_draw_all(root, people, seed, min(workers or os.cpu_count() or 1, len(people)))) as counts:
         for count in itertools.chain([0], counts):
             done += count
-            if progress:
-                progress(done, total)
-    for sequence in sequences:
-        for path, content in sequence.beside.items():
-            if content is None:
-                (root / path).mkdir(parents=True, exist_ok=True)
-            else:
-                write_whole(root / path, content)
-    write_whole(root / FACTORS, _table(sequences, seed).encode())
+            progress(done, total)
+    write_beside(root, recordings)
+    write_bound(root, bound)
+    shutil.rmtree(root / PIECES, ignore_errors=True)
+    write_whole(root / FACTORS, _table(recordings, seed).encode())
     return total
+
+
+def find_missing(root: Path, recordings: Sequence[Recording], bound: Iterable[PurePosixPath]) -> list[Recording]:
+    """The recordings that lack a file; pieces are needed only where what they are bound into is not there."""
+    is_bound = all((root / path).exists() for path in bound)
+    return [
+        recording
+        for recording in recordings
+        if not all((is_bound and is_piece(path)) or (root / path).exists() for path in recording.files)
+    ]
+
+
+def _pieces(root: Path, recording: Recording) -> list[bytes]:
+    return [(root / path).read_bytes() for path in recording.files if is_piece(path)]
 
 
 def person(seed: int, subject_index: int) -> Identity:
@@ -114,38 +107,65 @@ def person(seed: int, subject_index: int) -> Identity:
     return sample_identity(np.random.default_rng([seed, 1, subject_index]))
 
 
-def frames(sequence: Recording, seed: int) -> tuple[list[Frame], np.random.Generator]:
-    """What every image of a sequence shows, and the generator that goes on to make their noise."""
-    rng = np.random.default_rng([seed, 2, sequence.subject_index, sequence.number])
-    peak, intensity = sample_peak(sequence.expression, rng)
-    nuisance = sample_nuisance(rng)
-    unfolded = unfold(peak, sequence.num_frames, rng)
-    return [Frame(action, jitter(nuisance, rng), intensity * part) for action, part in unfolded], rng
+def frames(recording: Recording, seed: int) -> tuple[list[Frame], np.random.Generator]:
+    """What every frame of a recording shows, and the generator that goes on to make their noise."""
+    rng = np.random.default_rng([seed, 2, recording.subject_index, recording.number])
+    peak, intensity = sample_peak(None if recording.expression == "neutral" else recording.expression, rng)
+    nuisance = recording.circumstances(sample_nuisance(rng))
+    parts = recording.parts(rng)
+    return [Frame(perform_part(peak, part), jitter(nuisance, rng), intensity * part) for part in parts], rng
 
 
-def images(sequence: Recording, seed: int) -> Iterator[bytes]:
-    """The image files of a sequence."""
-    identity = person(seed, sequence.subject_index)
-    shown, rng = frames(sequence, seed)
-    for path, frame in zip(sequence.frames, shown, strict=True):
-        size = sequence.height, sequence.width
-        if sequence.colour:
-            picture = render_colour(identity, frame.action, frame.nuisance, *size, rng)[..., ::-1]
+def shots(recording: Recording, seed: int) -> Iterator[Shot]:
+    """The pictures of a recording that are taken; they are the same whichever others are."""
+    identity = person(seed, recording.subject_index)
+    shown, rng = frames(recording, seed)
+    draw_picture = render_colour if recording.colour else render
+    for place, frame in enumerate(shown):
+        if place in recording.taken:
+            about = identity, frame.action, frame.nuisance, recording.height, recording.width
+            yield Shot(draw_picture(*about, rng), landmarks(*about))
         else:
-            picture = render(identity, frame.action, frame.nuisance, *size, rng)
-        yield cv2.imencode(path.suffix, picture, SETTINGS[path.suffix])[1].tobytes()
+            choose_noise(recording.height, recording.width, rng)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def images(recording: Recording, seed: int) -> Iterator[bytes]:
+    """The files that are made of a recording's pictures."""
+    yield from recording.contents(shots(recording, seed))
+
+
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file under another name, then rename it: a file that has its name is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
+    try:
+        file = part.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("wb")
+    with file:
+        file.writelines([content] if isinstance(content, bytes) else content)
     part.replace(path)
 
 
-def _claim(root: Path, wanted: dict[str, Any]) -> None:
-    """Mark the folder as this drawn corpus, or refuse it."""
+def write_beside(root: Path, recordings: Sequence[Recording]) -> None:
+    """Write what lies beside the images."""
+    for recording in recordings:
+        for path, content in recording.beside.items():
+            if content is None:
+                (root / path).mkdir(parents=True, exist_ok=True)
+            else:
+                write_whole(root / path, content)
+
+
+def write_bound(root: Path, bound: Mapping[PurePosixPath, Iterable[bytes]]) -> None:
+    """Write what is about all recordings, unless all of it is there."""
+    if not all((root / path).exists() for path in bound):
+        for path, content in bound.items():
+            write_whole(root / path, content)
+
+
+def claim(root: Path, wanted: dict[str, Any]) -> None:
+    """Mark the folder as this drawn corpus, or refuse it; what a run that was killed left half-written is deleted."""
     if root.exists() and not root.is_dir():
         raise FertoolsError(f"{root} is a file: name a new or an empty folder")
     found = {path.name for path in root.iterdir()} if root.exists() else set()
@@ -158,7 +178,8 @@ def _claim(root: Path, wanted: dict[str, Any]) -> None:
             "as it may be somebody's data: name a new or an empty folder"
         )
     try:
-        present = dict(dataset="ckplus") | dict(json.loads((root / MARKER).read_text()))  # once the only one
+        older = dict(dataset="ckplus", published_counts=False)  # once the only ones
+        present = older | dict(json.loads((root / MARKER).read_text()))
     except ValueError as error:
         raise FertoolsError(f"{root / MARKER} is damaged: name another folder, or delete {root}") from error
     for key, value in wanted.items():
@@ -167,17 +188,19 @@ def _claim(root: Path, wanted: dict[str, Any]) -> None:
                 f"{root} is a drawn corpus with {key} {present.get(key)}, not {value}: "
                 "name another folder, or delete it"
             )
+    for part in root.rglob(".*.part"):
+        part.unlink()
 
 
-def _draw_all(root: Path, people: list[list[Recording]], seed: int, workers: int) -> Generator[int, None, None]:
-    """Draw the sequences of all people; yield numbers of images as they come to be."""
+def _draw_all(root: Path, people: Sequence[Sequence[Recording]], seed: int, workers: int) -> Generator[int, None, None]:
+    """Draw the recordings of all people; yield numbers of images as they come to be."""
     if workers <= 1:
-        yield from (_draw_person(root, sequences, seed) for sequences in people)
+        yield from (_draw_person(root, recordings, seed) for recordings in people)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        for future in as_completed([pool.submit(_draw_person, root, sequences, seed) for sequences in people]):
+        for future in as_completed([pool.submit(_draw_person, root, recordings, seed) for recordings in people]):
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -189,28 +212,27 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _draw_person(root: Path, sequences: Sequence[Recording], seed: int) -> int:
-    """Draw one person's sequences; they share the work on the person's head."""
-    count = 0
-    for sequence in sequences:
-        for path, content in zip(sequence.frames, images(sequence, seed), strict=True):
+def _draw_person(root: Path, recordings: Sequence[Recording], seed: int) -> int:
+    """Draw one person's recordings; they share the work on the person's head."""
+    for recording in recordings:
+        for path, content in zip(recording.files, images(recording, seed), strict=True):
             write_whole(root / path, content)
-            count += 1
-    return count
+    return sum(len(recording.images) for recording in recordings)
 
 
-def _table(sequences: Sequence[Recording], seed: int) -> str:
+def _table(recordings: Sequence[Recording], seed: int) -> str:
     """One row an image: path, subject, sequence, frame, expression, intensity, and every factor."""
     groups = (("identity", Identity), ("action", Action), ("nuisance", Nuisance))
     factors = [f"{group}.{field.name}" for group, kind in groups for field in dataclasses.fields(kind)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "subject", "sequence", "frame", "expression", "intensity", *factors])
-    for sequence in sequences:
-        identity = dataclasses.astuple(person(seed, sequence.subject_index))
-        for path, frame in zip(sequence.frames, frames(sequence, seed)[0], strict=True):
-            number = int(path.stem.rpartition("_")[2])
-            about = (path, sequence.subject, path.parent.name, number, sequence.expression, frame.intensity)
+    for recording in recordings:
+        identity = dataclasses.astuple(person(seed, recording.subject_index))
+        shown = frames(recording, seed)[0]
+        for path, number, place in recording.images:
+            frame = shown[place]
+            about = (path, recording.subject, recording.sequence, number, recording.expression, frame.intensity)
             writer.writerow(
                 [*about, *identity, *dataclasses.astuple(frame.action), *dataclasses.astuple(frame.nuisance)]
             )

@@ -121,8 +121,12 @@ def _blend(rng: np.random.Generator) -> Weights:
     return {str(unit): float(rng.uniform(0.4, 1)) for unit in rng.choice(UNITS, int(rng.integers(1, 4)), replace=False)}
 
 
-def unfold(peak: Action, num_frames: int, rng: np.random.Generator) -> list[tuple[Action, float]]:
-    """The frames of a sequence, from neutral to the peak: the action, and what part of the peak it is."""
+def rise(num_frames: int, rng: np.random.Generator) -> list[float]:
+    """What part of the peak each frame of a sequence shows that goes from neutral to the peak."""
     start = np.linspace(0, 1, num_frames) ** float(rng.uniform(0.6, 0.9))
-    parts = (start * start * (3 - 2 * start)).tolist()
-    return [(Action(**{unit: value * part for unit, value in vars(peak).items()}), part) for part in parts]
+    return [float(part) for part in start * start * (3 - 2 * start)]
+
+
+def perform_part(peak: Action, part: float) -> Action:
+    """The action at a part of its peak."""
+    return Action(**{unit: value * part for unit, value in vars(peak).items()})

@@ -1,29 +1,29 @@
-"""Oulu-CASIA's layout and counts in visible strong light (Zhao et al. 2011, doi:10.1016/j.imavis.2011.07.002)."""
+"""Oulu-CASIA's layout and counts; faces are drawn in one light (Zhao et al. 2011, doi:10.1016/j.imavis.2011.07.002)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from fertools.drawn.recording import Recording
-from fertools.errors import FertoolsError
+from fertools.drawn.recording import THUMBNAILS, Frames, Layout, check_number
 
 NUM_SUBJECTS = 80
 MAX_SUBJECTS = 999  # a subject's name has three digits
 LABELS = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise")
+CONDITIONS = ("VL/Strong", "VL/Weak", "VL/Dark", "NI/Strong", "NI/Weak", "NI/Dark")
 FIRST_PERSON = 1000  # of those that a seed can draw; CK+ has those before
 SHORTEST, LONGEST = 9, 11  # frames; the published sequences have 9 to 72
-THUMBNAILS = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(24)  # what copies carry along from Windows
 
 
 @dataclass(frozen=True)
-class Sequence(Recording):
-    """One recording; its label is its folder."""
+class Sequence(Frames):
+    """One recording; its folder is its label. A person's are numbered through all conditions."""
 
     @property
     def folder(self) -> PurePosixPath:
         """Where the images lie, below the root."""
-        return PurePosixPath("OriginalImg/VL/Strong", self.subject, LABELS[self.number - 1])
+        condition, label = divmod(self.number - 1, len(LABELS))
+        return PurePosixPath("OriginalImg", CONDITIONS[condition], self.subject, LABELS[label])
 
     @property
     def frames(self) -> list[PurePosixPath]:
@@ -44,8 +44,7 @@ def plan(num_subjects: int = NUM_SUBJECTS, seed: int = 0) -> list[Sequence]:
     Raises:
         FertoolsError: too few or too many subjects.
     """
-    if not 2 <= num_subjects <= MAX_SUBJECTS:
-        raise FertoolsError(f"{num_subjects} subjects cannot be drawn: ask for 2 to {MAX_SUBJECTS}")
+    check_number(num_subjects, MAX_SUBJECTS)
     lengths = np.random.default_rng([seed, 0]).integers(SHORTEST, LONGEST + 1, (num_subjects, len(LABELS))).tolist()
     return [
         Sequence(
@@ -54,3 +53,15 @@ def plan(num_subjects: int = NUM_SUBJECTS, seed: int = 0) -> list[Sequence]:
         for index in range(num_subjects)
         for number, label in enumerate(LABELS, start=1)
     ]
+
+
+def published(seed: int) -> list[Sequence]:
+    """480 sequences in each of the six conditions."""
+    return [
+        replace(sequence, number=condition * len(LABELS) + sequence.number)
+        for condition in range(len(CONDITIONS))
+        for sequence in plan(NUM_SUBJECTS, seed)
+    ]
+
+
+LAYOUT = Layout(plan, NUM_SUBJECTS, published)

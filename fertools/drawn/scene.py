@@ -111,6 +111,12 @@ def _grain() -> Array:
 def add_noise(image: Array, sigma: float, rng: np.random.Generator) -> Array:
     """The image (height, width, ...) with noise of this deviation: a part of one large tile, at random."""
     height, width = image.shape[:2]
-    row, column = (int(rng.integers(0, TILE - side + 1)) for side in (height, width))
+    row, column = choose_noise(height, width, rng)
     noise = _grain()[row : row + height, column : column + width] * sigma
     return image + (noise if image.ndim == 2 else noise[..., None])
+
+
+def choose_noise(height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of the tile where the noise of a picture is taken: all that a picture leaves to chance."""
+    row, column = (int(rng.integers(0, TILE - side + 1)) for side in (height, width))
+    return row, column

@@ -1,0 +1,198 @@
+"""RAF-DB, its basic subset: 15,339 photographs from the internet, seven expressions; nobody is named.
+
+The authors' crops of 100 x 100 are taken; the original photographs, with boxes and landmarks, where these alone are
+there. Version 1.1 added the boxes and corrected some crops. A widely shared copy sorts the crops into class folders.
+Li et al. 2017, doi:10.1109/CVPR.2017.277; Li and Deng 2019, doi:10.1109/TIP.2018.2868382.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
+from pathlib import Path
+
+from fertools.dataset import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets import rafdb_folders, raw
+from fertools.datasets.copies import set_aside
+from fertools.datasets.rafdb_lists import ALIGNED, LABELS, Labels, fault, image_of, read_labels
+
+LISTS = ("list_patition_label.txt", "list_partition_label.txt")  # the authors' spelling, and the dictionary's
+IMAGES = {"aligned": ALIGNED, "original": ""}  # folders, the first that is there; what names add to their image's
+BOXES, LANDMARKS = "boundingbox", "manual"  # annotations, of originals
+ANNOTATIONS = {BOXES: ("_boundingbox.txt", 1, 4), LANDMARKS: ("_manu_attri.txt", 5, 2)}  # file, lines, numbers a line
+MAX_ANNOTATION = 4096  # bytes
+DEPTH = 4  # of the folders that are looked for: two/wrappers/basic/EmoLabel
+LEAVES = (*IMAGES, *ANNOTATIONS, "auto")
+
+
+def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
+    """Yield every image below root, in path order, and what is missing."""
+    assert labels is None, "RAF-DB has its own labels"
+    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    base, emolabel = _base(root, tree)
+    yield from _from_list(root, tree, base, emolabel) if emolabel else rafdb_folders.samples(root, tree, base)
+
+
+def release(root: Path) -> str:
+    """Return which release lies below root: class folders, or a version, which only the annotations tell."""
+    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    base, emolabel = _base(root, tree)
+    if not emolabel:
+        return CLASS_FOLDERS
+    if "annotation" not in tree[base]:
+        return EITHER_VERSION
+    return "v1.1" if {BOXES, f"{BOXES}.zip"} & _shelf(tree, base, "annotation").keys() else "v1.0"
+
+
+def _base(root: Path, tree: raw.Tree) -> tuple[Path, Path | None]:
+    """Return the folder that RAF-DB lies in, and that of its list; null where class folders say what that would."""
+    holders = [folder for folder, names in tree.items() if any(name in names for name in LISTS)]
+    found: list[tuple[Path, Path | None]] = [
+        (folder.parent if folder.name.lower() == "emolabel" else folder, folder) for folder in holders
+    ]
+    found += [(folder, None) for folder in rafdb_folders.find(root, tree)]
+    if not found:
+        raise refuse_folder(root / raw.still_packed(tree), DATASET)
+    if len(found) > 1:
+        raise DatasetError(f"{root}: RAF-DB is there twice, in {found[0][0]} and {found[1][0]}; --raw can name one")
+    return found[0]
+
+
+def _shelf(tree: raw.Tree, base: Path, name: str) -> Mapping[str, Path]:
+    """Return what one of the folders in base holds; nothing where it is missing."""
+    return tree.get(tree[base].get(name, Path("nowhere")), {})
+
+
+# --- the authors' layout
+
+
+def _from_list(root: Path, tree: raw.Tree, base: Path, emolabel: Path) -> Iterator[Sample | Quarantined]:
+    """Yield what the list names, and what else is among the images."""
+    names = tree[emolabel]
+    path, copies = set_aside(
+        root, "the list", [(rank, names[name]) for rank, name in enumerate(LISTS) if name in names]
+    )
+    yield from copies
+    labels = Labels(set)
+    yield from read_labels(root, path, labels)
+    folder, ending = _image_folder(root, tree, base)
+    yield from _aside(tree, base, folder)
+    taken: dict[str, Path] = {}
+    for item in _images(root, folder, ending, labels, taken):
+        if isinstance(item, Sample) and not ending:
+            yield from _annotated(root, _shelf(tree, base, "annotation"), item)
+        else:
+            yield item
+    for image in sorted(labels.keys() - taken):
+        yield Quarantined(folder / f"{image}{ending}.jpg", f"missing: {path.name} names it")
+
+
+def _image_folder(root: Path, tree: raw.Tree, base: Path) -> tuple[Path, str]:
+    """Return the folder of the images to read, and what their names add to their image's."""
+    for name, ending in IMAGES.items():
+        folder = _shelf(tree, base, "image").get(name)
+        if folder and (root / folder).is_dir() and any(map(_is_image, files_below(root, folder))):
+            return folder, ending
+    raise refuse_folder(root / tree[base].get("image", raw.still_packed(tree)), DATASET)
+
+
+def _is_image(path: Path | Quarantined) -> bool:
+    return isinstance(path, Path) and image_of(path) is not None
+
+
+def _aside(tree: raw.Tree, base: Path, folder: Path) -> Iterator[Quarantined]:
+    """Yield what is not read beside a folder of images, and why."""
+    shelf = _shelf(tree, base, "image")
+    if folder != shelf.get("original"):
+        if "original" in shelf:
+            yield Quarantined(shelf["original"], f"the originals of {folder}, which is taken", "aside")
+        return
+    packed = [shelf.get("aligned.zip"), *(_shelf(tree, base, "annotation").get(f"{name}.zip") for name in ANNOTATIONS)]
+    for path in packed:
+        if path and path.stem.lower() not in tree[path.parent]:
+            yield Quarantined(path, "still packed; unpack it to have it read")
+
+
+def _images(
+    root: Path, folder: Path, ending: str, labels: Mapping[str, Set[str]], taken: dict[str, Path]
+) -> Iterator[Sample | Quarantined]:
+    """Yield the images of a folder, and note which are there."""
+    for path in files_below(root, folder):
+        if isinstance(path, Quarantined):
+            yield path
+        elif reason := fault(path, ending):
+            yield Quarantined(path, reason)
+        elif (image := image_of(path) or "") in taken:
+            yield Quarantined(path, f"a second {image}; {taken[image]} is taken", "duplicate")
+        else:
+            taken[image] = path
+            published = sorted(labels.get(image, ()))
+            if len(published) == 1:
+                yield Sample(path, published[0], split=image.partition("_")[0])
+            else:
+                yield Quarantined(path, f"the list gives it {' and '.join(published) or 'no label'}")
+
+
+def _annotated(root: Path, shelf: Mapping[str, Path], sample: Sample) -> Iterator[Sample | Quarantined]:
+    """Yield an original with its box and landmarks, and what is wrong with these."""
+    found: dict[str, tuple[float, ...]] = {}
+    for name, (ending, num_lines, each) in ANNOTATIONS.items():
+        if name not in shelf:
+            continue
+        path = shelf[name] / f"{sample.path.stem}{ending}"
+        try:
+            found[name] = _numbers(root, path, num_lines, each)
+        except (OSError, ValueError) as error:
+            yield Quarantined(path, f"not read: {error}")
+    box = None
+    if BOXES in found:
+        x0, y0, x1, y1 = found[BOXES]
+        box = (x0, y0, x1, y1)
+    yield replace(sample, box=box, landmarks=found.get(LANDMARKS))
+
+
+def _numbers(root: Path, path: Path, num_lines: int, each: int) -> tuple[float, ...]:
+    """Return the numbers in the first lines of an annotation.
+
+    Raises:
+        ValueError: there are others than expected; the message is the reason.
+        OSError: the file cannot be read.
+    """
+    if not raw.is_file_below(root, path):
+        raise ValueError("missing, or a link that leaves the raw folder")
+    with (root / path).open("rb") as file:
+        lines = file.read(MAX_ANNOTATION).decode("utf-8-sig", "replace").splitlines()[:num_lines]
+    cells = [line.split() for line in lines]
+    if [len(line) for line in cells] != [each] * num_lines:
+        raise ValueError(f"it starts with {' '.join(lines)[:40]!r}, not with {num_lines} lines of {each} numbers")
+    numbers = tuple(float(cell) for line in cells for cell in line)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
+    return numbers
+
+
+COUNTS: Mapping[str, Mapping[str | None, int]] = {
+    "train": {"1": 1290, "2": 281, "3": 717, "4": 4772, "5": 1982, "6": 705, "7": 2524},
+    "test": {"1": 329, "2": 74, "3": 160, "4": 1185, "5": 478, "6": 162, "7": 680},
+}
+CLASS_FOLDERS, EITHER_VERSION = "class folders", "v1.0 or v1.1"
+DATASET = Dataset(
+    name="rafdb", title="RAF-DB", source="http://www.whdeng.cn/RAF/model1.html",
+    licence="restricted to non-commercial research and educational purposes",
+    layout="basic/EmoLabel/list_patition_label.txt with basic/Image/aligned/train_00001_aligned.jpg ... (or "
+    "Image/original/train_00001.jpg ...); or DATASET/train/5/train_00001_aligned.jpg ... with train_labels.csv",
+    labels=LABELS, samples=samples, drawable=True, release=release,
+    releases=tuple(Release(name=name, counts=COUNTS) for name in ("v1.1", "v1.0", EITHER_VERSION, CLASS_FOLDERS)),
+    examples={  # by hand, one per label: this is the adapter's documentation and its test
+        "basic/Image/aligned/test_0002_aligned.jpg": ("surprise", None),
+        "basic/Image/aligned/train_00010_aligned.jpg": ("fear", None),
+        "basic/Image/aligned/train_00030_aligned.jpg": ("disgust", None),
+        "basic/Image/aligned/test_0017_aligned.jpg": ("happiness", None),
+        "basic/Image/aligned/train_00001_aligned.jpg": ("sadness", None),
+        "basic/Image/aligned/train_00050_aligned.jpg": ("anger", None),
+        "basic/Image/aligned/test_3068_aligned.jpg": ("neutral", None),
+    },
+    example_texts={
+        "basic/EmoLabel/list_patition_label.txt": "train_00001.jpg 5\ntrain_00010.jpg 2\ntrain_00030.jpg 3\n"
+        "train_00050.jpg 6\ntest_0002.jpg 1\ntest_0017.jpg 4\ntest_3068.jpg 7\n",
+    },
+)  # fmt: skip
