@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fertools.make_folds import make_folds
 from fertools.whiten import centre, fit_zca
 from manifests import files
 from manifests.schema import ManifestError
@@ -130,3 +131,12 @@ def test_pairs_of_other_folds_are_refused(patterns, tmp_path):
     files.write_column(copy, "fold", [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
     with pytest.raises(ManifestError, match="drawn for other rows or folds; .*make-folds"):
         FoldData(copy, 1, CPU)
+
+
+def test_faces_without_expressions_are_nothing_to_train_on(make_faces, tmp_path):
+    manifest = tmp_path / "set.parquet"
+    subject = [f"p{row // 4}" for row in range(40)]
+    files.write([make_faces(subject=subject, expression=[None] * 40)], manifest, {})
+    make_folds(manifest, 5, "none", 0)
+    with pytest.raises(ManifestError, match="no face has an expression: there is nothing to train it on"):
+        FoldData(manifest, 1, CPU)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 NUM_QUERIES, NUM_FOUND = 6, 6
 CODES = {"expression": "E", "identity": "I"}
+NEEDS_NAMES = "needs people who are named, with several faces each"
 TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
 
 
@@ -71,7 +73,8 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
                     ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
                     against = f"chance {found['chance']:.3f}{ceiling}"
                     rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
-    return rows + _reliability_rows(scores)
+    rows += _reliability_rows(scores)
+    return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
 
 
 def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
