@@ -1,6 +1,7 @@
 """The `fertools` command: each command parses, calls the library, prints where the result is."""
 
 import dataclasses
+import datetime
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 
 DatasetName = Annotated[
     str,
-    typer.Argument(metavar="DATASET", help="ck+, oulu-casia, bu3dfe, jaffe or folder; case and hyphens do not matter."),
+    typer.Argument(metavar="DATASET", help="ck+, oulu-casia, raf-db, ... or folder; case and hyphens do not matter."),
 ]
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
 ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
@@ -28,6 +29,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON o
 Seed = Annotated[int, typer.Option(min=0, help="Source of all chance.")]
 MANIFESTS = Path("manifests")
 DATA = Path("data")
+
+
+class Landmarks(StrEnum):
+    """Where a face's five points come from."""
+
+    mtcnn = "mtcnn"
+    published = "published"
+
+
+class By(StrEnum):
+    """What folds are dealt by."""
+
+    subject = "subject"
+    group = "group"
+    official = "official"
 
 
 class Whitening(StrEnum):
@@ -38,21 +54,29 @@ class Whitening(StrEnum):
     none = "none"
 
 
+class ExportFormat(StrEnum):
+    """What an export is read by."""
+
+    hf = "hf"
+    webdataset = "webdataset"
+    folder = "folder"
+
+
 @app.callback()
 def main() -> None:
     """Turn the raw folders of facial-expression datasets into manifests."""
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Print what a user can mend on stderr and exit 1; a bug keeps its traceback."""
+def refusals(code: int = 1, interrupted: str = "nothing is lost: the same command goes on from here") -> Iterator[None]:
+    """Print what a user can mend on stderr and exit with a code; a bug keeps its traceback."""
     try:
         yield
     except (FertoolsError, schema.ManifestError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(code) from error
     except KeyboardInterrupt:
-        typer.echo("interrupted; nothing is lost: the same command goes on from here", err=True)
+        typer.echo(f"interrupted; {interrupted}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -88,10 +112,21 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def draw(
     dataset: DatasetName,
     raw: RawDir = None,
-    subjects: Annotated[int | None, typer.Option(min=2, help="How many people.", show_default="as published")] = None,
+    subjects: Annotated[
+        int | None, typer.Option(min=2, help="How many people.", show_default="123 of CK+, 80 of Oulu-CASIA, else few")
+    ] = None,
+    published_counts: Annotated[
+        bool,
+        typer.Option("--published-counts", help="As many files a class and split as published; tiny, without faces."),
+    ] = False,
+    form: Annotated[
+        str | None, typer.Option(help="Another form of it: casiawebface has `pack`, affectnet `photographs`.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw a stand-in for a dataset by code: shaded faces in its own layout, with every factor known.
+
+    Where a set publishes no subject, the same people are in all of its splits; factors.csv says who is where.
 
     Example: fertools draw ck+
     """
@@ -100,13 +135,20 @@ def draw(
         if not chosen.drawable:
             drawable = ", ".join(name for name, other in DATASETS.items() if other.drawable)
             raise FertoolsError(f"{chosen.title} cannot be drawn; known: {drawable}")
-        from fertools.drawn import corpus
+        if published_counts and subjects:
+            raise FertoolsError("--published-counts has as many people as published: leave --subjects out")
+        from fertools.drawn import corpus, layouts, published
 
-        root = raw or DATA / chosen.name
+        layout, root = layouts.find(chosen.name, form), raw or DATA / chosen.name
         with progress_bar(f"drawing {chosen.title}") as progress:
-            num_images = corpus.draw(root, subjects, seed, os.cpu_count(), progress, chosen.name)
-        subjects = subjects or corpus.LAYOUTS[chosen.name].num_subjects
-        typer.echo(f"{root}: {num_images} images of {subjects} drawn people; their factors are in factors.csv")
+            if published_counts:
+                num_images = published.draw(root, layout, seed, progress)
+                drawn = f"{num_images} images without faces, as many a class and split as published"
+            else:
+                num_images = corpus.draw(root, subjects, seed, os.cpu_count(), progress, layout)
+                subjects = subjects or layouts.LAYOUTS[layout].num_subjects
+                drawn = f"{num_images} images of {subjects} drawn people; their factors are in factors.csv"
+        typer.echo(f"{root}: {drawn}")
 
 
 @app.command()
@@ -118,6 +160,7 @@ def prepare(
     protocol: Annotated[
         str | None, typer.Option(help="Published selection of images.", show_default="the first")
     ] = None,
+    landmarks: Annotated[Landmarks, typer.Option(help="Detected, or the authors' own.")] = Landmarks.mtcnn,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are detected.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest made from other files.")] = False,
@@ -142,7 +185,8 @@ def prepare(
 
         with progress_bar(f"preparing {chosen.title}") as progress:
             summary = library.prepare(
-                chosen, root, manifests_dir, labels=labels, protocol_name=protocol, device=device,
+                chosen, root, manifests_dir, labels=labels, protocol_name=protocol,
+                published=landmarks is Landmarks.published, device=device,
                 workers=workers or os.cpu_count() or 1, overwrite=overwrite, progress=progress,
             )  # fmt: skip
         typer.echo(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
@@ -153,13 +197,15 @@ def make_folds(
     datasets: Annotated[list[str] | None, typer.Argument(help="Which; all that are prepared by default.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     num_folds: Annotated[int, typer.Option(min=3, help="How many; one tests, the next validates.")] = 10,
+    by: Annotated[By | None, typer.Option(help="What folds are dealt by.", show_default="as published")] = None,
     whiten: Annotated[Whitening, typer.Option(help="Fitted on each fold's training part.")] = Whitening.standardize,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Deal people to folds, draw same-expression pairs for every fold and epoch, fit each fold's whitening.
 
-    Fold k tests on the people of fold k, validates on fold k + 1 and trains on the rest.
+    Fold k tests on the people of fold k, validates on fold k + 1 and trains on the rest. An official split is one
+    fold: its test part tests, its validation part (or one in ten of the training part's people) validates.
 
     Example: fertools make-folds ck+ --num-folds 10
     """
@@ -167,11 +213,68 @@ def make_folds(
 
     with refusals():
         for path in files.find(manifests_dir, datasets):
-            made = library.make_folds(path, num_folds, whiten.value, seed)
+            made = library.make_folds(path, num_folds, whiten.value, seed, by and by.value)
             if as_json:
                 typer.echo(json.dumps({"manifest": str(path), "folds": [dataclasses.asdict(fold) for fold in made]}))
             else:
                 typer.echo(f"{path}\n{library.describe(made)}")
+
+
+@app.command()
+def protocols(
+    dataset: Annotated[str | None, typer.Argument(help="Of which dataset.", show_default="all")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the published protocols: which images of a dataset are taken, as what, and in which parts.
+
+    Example: fertools protocols ck+
+    """
+    from fertools import protocol as library
+
+    with refusals():
+        chosen = find_dataset(dataset).name if dataset else None
+        listed = [one for one in library.PROTOCOLS.values() if chosen in (None, one.dataset)]
+        names = {one.name for one in listed}
+        across = [pair for pair in library.CROSS_DATASET if not names.isdisjoint((pair.train, pair.test))]
+        if as_json:
+            typer.echo(json.dumps({
+                "protocols": [dataclasses.asdict(one) for one in listed],
+                "across datasets": [dataclasses.asdict(pair) | {"expressions": pair.expressions} for pair in across],
+            }))  # fmt: skip
+        else:
+            typer.echo("\n".join([*map(library.describe, listed), *map(library.describe_pair, across)]))
+
+
+@app.command()
+def export(
+    dataset: DatasetName,
+    form: Annotated[ExportFormat, typer.Option("--format", help="Hugging Face datasets, tars, or images with a CSV.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="exports/<dataset>-<format>")] = None,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Take the images too, under the dataset's terms.")] = False,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Whose parts, and pairs.", show_default="the official split, or all")
+    ] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a manifest for others to read, with a card, Croissant metadata and the terms of use.
+
+    Images leave only with --pixels, those of one's own or drawn ones too.
+
+    Example: fertools export ck+ --format hf --fold 1
+    """
+    with refusals(interrupted="nothing was written"):
+        (manifest,) = files.find(manifests_dir, [dataset])
+        out = out or Path("exports") / f"{manifest.stem}-{form.value}"
+        from fertools import export as library
+
+        if pixels:
+            typer.echo(f"terms: {library.terms(files.read_metadata(manifest))}", err=True)
+        with progress_bar(f"exporting {manifest.stem}") as progress:
+            made = library.export(
+                manifest, out, form.value, datetime.date.today(), pixels=pixels, fold=fold, progress=progress
+            )
+        typer.echo(json.dumps(dataclasses.asdict(made)) if as_json else library.describe(made))
 
 
 @app.command()
@@ -193,3 +296,120 @@ def show(
         contact_sheet(manifest).save(part, format="PNG")
         part.replace(out)
         typer.echo(out)
+
+
+@app.command()
+def group(
+    dataset: DatasetName,
+    embedder: Annotated[
+        str, typer.Option(help="vggface2, casia-webface, or a file of weights: .onnx, .safetensors.")
+    ] = "vggface2",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Lowest mean cosine of a group.", show_default="by how alike strangers are"),
+    ] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are embedded.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Group faces that seem to show one person, for datasets that name nobody: fills in the column group.
+
+    Groups are computed, never subjects. make-folds --by group deals them to folds; audit tells where they leak.
+
+    Example: fertools group raf-db --embedder vggface2
+    """
+    with refusals():
+        (manifest,) = files.find(manifests_dir, [dataset])
+        from fertools import detect, embed
+        from fertools import group as library
+
+        ready = embed.load(embedder, detect.pick_device(device))
+        typer.echo(f"{ready.name}: {ready.licence}", err=True)
+        with progress_bar("embedding") as progress:
+            made = library.group(manifest, ready, threshold, progress)
+        typer.echo(json.dumps(dataclasses.asdict(made)) if as_json else f"{manifest}\n{library.describe(made)}")
+
+
+@app.command()
+def audit(
+    dataset: DatasetName,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="CSV with file, part (train, validation, test), perhaps fold.", show_default="its folds"),
+    ] = None,
+    folds: Annotated[
+        list[int] | None, typer.Option("--fold", min=1, help="Which; repeatable.", show_default="all")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Page to write, with the worst pairs as pictures.")] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which test faces share a person, a recording, a file or a photograph with another part of their split.
+
+    Exits 0 where none does, 1 where one does, 2 where there is nothing to audit.
+
+    Example: fertools audit ck+ --html audit.html
+    """
+    with refusals(2):
+        (manifest,) = files.find(manifests_dir, [dataset])
+        from fertools import audit as library
+
+        with progress_bar("auditing") as progress:
+            report = library.audit(manifest, splits, folds or [], progress)
+        if html:
+            part = html.with_name(f".{html.name}.part")
+            part.write_text(library.page(report, manifest), encoding="utf-8")
+            part.replace(html)
+        typer.echo(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
+    raise typer.Exit(0 if report.total.clean else 1)
+
+
+@app.command()
+def verify(
+    dataset: DatasetName,
+    raw: RawDir = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Open every image: decode it, and find exact copies.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a raw folder with what was published: counts, and every file that is missing, extra, empty or broken.
+
+    Exits 0 where nothing was found, 1 where something was, 2 where the folder is not this dataset.
+
+    Example: fertools verify ck+ --raw data/ckplus --deep
+    """
+    with refusals(2, "nothing was changed"):
+        chosen = find_dataset(dataset)
+        root = raw or DATA / chosen.name
+        labels = root / "labels.csv"
+        from fertools import verdict
+        from fertools import verify as library
+
+        with progress_bar(f"verifying {chosen.title}") as progress:
+            judged = library.verify(
+                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, deep=deep,
+                workers=os.cpu_count() or 1, progress=progress,
+            )  # fmt: skip
+        typer.echo(json.dumps(dataclasses.asdict(judged)) if as_json else verdict.describe(judged))
+    raise typer.Exit(1 if judged.findings else 0)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A manifest: a .parquet file, or the name of a dataset.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.")],
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what differs between two manifests, by row and by column.
+
+    Exits 0 where they are equal, 1 where they differ, 2 where one of them cannot be read.
+
+    Example: fertools diff old/ckplus.parquet ck+
+    """
+    from fertools import diff as library
+
+    with refusals(2, "nothing was changed"):
+        paths = [Path(name) if name.endswith(".parquet") else files.find(manifests_dir, [name])[0] for name in (a, b)]
+        found = library.diff(*paths)
+        typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
+    raise typer.Exit(0 if found.equal else 1)

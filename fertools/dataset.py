@@ -8,7 +8,9 @@ from typing import Literal
 
 from fertools.errors import FertoolsError
 
-JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}  # what operating systems leave behind
+JUNK = {  # what operating systems leave behind, and `fertools draw` beside its images
+    ".ds_store", "thumbs.db", "desktop.ini", "__macosx", "drawn.json", "factors.csv",
+}  # fmt: skip
 
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px of the image
@@ -85,7 +87,7 @@ def files_below(root: Path, folder: Path) -> Iterator[Path | Quarantined]:
     """Yield every file below root/folder in path order, as a path below root; no link out of root is followed.
 
     A link to a file inside root is a file. A link that leaves root, and any link to a folder, is quarantined.
-    What operating systems leave behind is passed over.
+    JUNK is passed over.
     """
     real_root = root.resolve()
     for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):

@@ -138,6 +138,15 @@ def test_a_raw_folder_of_something_else_says_what_it_holds(tmp_path):
 
 # --- Oulu-CASIA
 
+
+def test_oulucasia_doubts_a_sequence_with_a_gap_and_takes_it_all_the_same(tmp_path):
+    put(tmp_path, person("OriginalImg/VL/Strong", "000.jpeg", "001.jpeg", "003.jpeg"))
+    samples, bad = found(oulucasia.DATASET, tmp_path)
+    assert len(samples) == 18 and bad == {}
+    doubts = {item.path.as_posix(): item.reason for item in oulucasia.DATASET.doubts(tmp_path)}
+    assert len(doubts) == 6
+    assert doubts["OriginalImg/VL/Strong/P001/Fear/002.jpeg"] == "not there, though frame 3 is"
+
 ORIGINALS = "OriginalImg/VL/Strong"
 
 

@@ -386,3 +386,9 @@ def test_no_link_leaves_the_raw_folder(tmp_path):
     (root / LIST).symlink_to(secret / "list.txt")
     with pytest.raises(DatasetError, match="expected"):
         found(root)
+
+
+def test_a_renamed_folder_of_images_is_named_though_the_originals_are_read(tmp_path):
+    put(tmp_path, basic(TWO, ORIGINAL) | {"basic/Image/alined/train_00001_aligned.jpg": ""})
+    samples, bad = found(tmp_path)
+    assert len(samples) == 2 and bad == {"basic/Image/alined": "not one of the folders aligned and original; not read"}

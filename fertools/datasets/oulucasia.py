@@ -9,6 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fertools.dataset import JUNK, Dataset, Quarantined, Release, Sample, files_below, refuse_folder
@@ -50,7 +51,7 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
         raise refuse_folder(root, DATASET)
     for condition, found in sorted(of_condition.items()):
         taken, crops = set_aside(root, condition, found, CROPS)
-        yield from crops
+        yield from (replace(item, kind="aside") for item in crops)  # they are a part of the set
         yield from _frames(root, condition, taken)
 
 
@@ -90,12 +91,26 @@ def _frames(root: Path, condition: str, folder: Path) -> Iterator[Sample | Quara
                     yield Quarantined(folder / person.name / label, "a sequence without images")
 
 
+def _gaps(root: Path) -> Iterator[Quarantined]:
+    """Yield the frames that seem to be missing: doubts, as releases number them differently."""
+    of_sequence: dict[str, list[Sample]] = defaultdict(list)
+    for item in samples(root):
+        if isinstance(item, Sample) and item.sequence:
+            of_sequence[item.sequence].append(item)
+    for found in of_sequence.values():
+        present = {item.frame or 0: item.path for item in found}
+        for number in sorted(set(range(max(present))) - present.keys()):
+            like = present[max(present)]
+            name = f"{number:0{len(like.stem)}d}{like.suffix}"
+            yield Quarantined(like.with_name(name), f"not there, though frame {max(present)} is")
+
+
 DATASET = Dataset(
     name="oulucasia", title="Oulu-CASIA",
     source="the University of Oulu, Center for Machine Vision (doi:10.1016/j.imavis.2011.07.002)",
     licence="signed agreement, research only",
     layout="OriginalImg/VL/Strong/P001/Anger/000.jpeg ..., or the crops PreProcess_Img/VL_Acropped/Strong/P001/...",
-    labels=LABELS, samples=samples, drawable=True,
+    labels=LABELS, samples=samples, drawable=True, doubts=_gaps,
     part=lambda sample: "/".join((sample.sequence or "").split("/")[:2]),  # its condition
     releases=(
         Release(

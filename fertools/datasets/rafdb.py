@@ -102,6 +102,9 @@ def _is_image(path: Path | Quarantined) -> bool:
 def _aside(tree: raw.Tree, base: Path, folder: Path) -> Iterator[Quarantined]:
     """Yield what is not read beside a folder of images, and why."""
     shelf = _shelf(tree, base, "image")
+    for name, other in shelf.items():
+        if Path(name).suffix == "" and name not in IMAGES:
+            yield Quarantined(other, f"not one of the folders {' and '.join(IMAGES)}; not read")
     if folder != shelf.get("original"):
         if "original" in shelf:
             yield Quarantined(shelf["original"], f"the originals of {folder}, which is taken", "aside")

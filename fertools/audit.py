@@ -1,0 +1,215 @@
+"""Does a split leak? Test faces whose person, recording, file or photograph is in the training or the validation part.
+
+Five kinds, of which a split is to avoid all. `group` is judged for faces without a published subject only: where people
+are known, what an embedder thinks of them does not count. `near copy` is not told of frames of one recording or of
+copies of one file, which are told as such.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fertools import group, likeness, splits
+from fertools.leaks import KINDS, Audited, examine, partners, pooled, shares_key
+from fertools.likeness import Copies
+from fertools.splits import Split
+from manifests import files
+
+KEYS = {  # kind of leak: the column that two faces share
+    "subject": "subject",
+    "sequence": "sequence",
+    "exact copy": "source_sha256",
+    "group": "group",
+}
+NUM_WORST = 12  # pairs told and shown of each kind
+NUM_RANKED = 300  # of which the worst are sought
+CHUNK = 1000  # crops read at once: 21 MB
+
+Integers = NDArray[np.int64]
+Progress = Callable[[int, int], None]  # faces read or compared, faces in all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A test face and one that it shares something with."""
+
+    test: str  # face ids
+    other: str
+    correlation: float  # of the two, registered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An audit."""
+
+    dataset: str
+    manifest: str
+    drawn: bool
+    licence: str
+    groups: dict[str, Any] | None  # what the manifest says of them
+    splits: list[Audited]
+    total: Audited  # test faces of all splits, each as often as it tests
+    worst: dict[str, list[Pair]]  # kind: the pairs that are most alike
+    unknown: list[str] = field(default_factory=list)  # files on a list that the manifest does not have
+
+
+def audit(
+    manifest: Path,
+    listed: Path | None = None,
+    folds: Sequence[int] = (),
+    progress: Progress = lambda *_: None,
+) -> Report:
+    """Audit a manifest's folds or official split, or a user's list of files.
+
+    Memory: the rows without images, 2.3 KB a face, and the pairs found.
+
+    Raises:
+        SplitError: there is no split to audit.
+    """
+    faces, metadata = files.read(manifest), files.read_metadata(manifest)
+    of_list = splits.of_list(listed, faces, folds) if listed else None
+    chosen = of_list.splits if of_list else splits.of_manifest(faces, folds)
+    keys = {kind: _codes(faces, kind) for kind in KEYS}
+    seen = np.unique(np.concatenate([part for split in chosen for part in (split.test, split.validation, split.train)]))
+    pictures = _thumbnails(manifest, seen, progress)
+    copies = _copies(manifest, metadata, pictures, seen, keys, progress)
+    audited = [examine(split, keys, copies) for split in chosen]
+    about = metadata.get("summary", {})
+    return Report(
+        dataset=metadata.get("title", manifest.stem), manifest=str(manifest), drawn=about.get("drawn", False),
+        licence=metadata.get("licence", "not known"), groups=metadata.get("groups"), splits=audited,
+        total=pooled(audited),
+        worst=_worst(faces, chosen, keys, copies, lambda row: pictures[np.searchsorted(seen, row)]),
+        unknown=of_list.unknown if of_list else [],
+    )  # fmt: skip
+
+
+# --- a manifest's keys and near copies
+
+
+def _codes(faces: pa.Table, kind: str) -> Integers:
+    """Return the key of a kind of leak as one number a row, -1 where it is not known."""
+    column = faces[KEYS[kind]]
+    if kind == "exact copy":
+        column = pc.coalesce(column, faces["face_id"])
+    if kind == "group":
+        column = pc.if_else(pc.is_null(faces["subject"]), column, pa.scalar(None, pa.string()))
+    codes = column.combine_chunks().dictionary_encode().indices.fill_null(-1)
+    return np.asarray(codes.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _thumbnails(manifest: Path, rows: Integers, progress: Progress) -> NDArray[np.uint8]:
+    pictures = np.empty((len(rows), likeness.SIDE, likeness.SIDE), np.uint8)
+    for at in range(0, len(rows), CHUNK):
+        pictures[at : at + CHUNK] = likeness.thumbnails(files.read_images(manifest, rows[at : at + CHUNK]))
+        progress(min(at + CHUNK, len(rows)), len(rows))
+    return pictures
+
+
+def _copies(
+    manifest: Path, metadata: dict[str, Any], pictures: NDArray[np.uint8], rows: Integers,
+    keys: dict[str, Integers], progress: Progress,
+) -> Copies:  # fmt: skip
+    """Return near copies by row; where the faces were embedded, the embedder must find one person in both."""
+    found = likeness.near_copies(pictures, keys["sequence"][rows], progress)
+    left, right = rows[found.left], rows[found.right]
+    held = keys["exact copy"][left] != keys["exact copy"][right]
+    if (vectors := group.stored(manifest, metadata, len(keys["sequence"]))) is not None:
+        alike = np.einsum("nd,nd->n", vectors[left].astype(np.float32), vectors[right].astype(np.float32))
+        held &= alike >= metadata["groups"]["threshold"]
+    return Copies(left[held], right[held], found.correlation[held])
+
+
+# --- the worst pairs
+
+
+def _worst(
+    faces: pa.Table, chosen: Sequence[Split], keys: dict[str, Integers], copies: Copies,
+    picture: Callable[[int], NDArray[np.uint8]],
+) -> dict[str, list[Pair]]:  # fmt: skip
+    """Return of each kind that leaks the pairs that are most alike, of 300 evenly spaced ones."""
+    worst = {}
+    for kind in KINDS:
+        pairs: dict[tuple[int, int], None] = {}
+        for split in chosen:
+            part = np.union1d(split.train, split.validation)
+            if kind in KEYS:
+                pairs |= dict.fromkeys(_key_pairs(keys[kind], split.test, part))
+            else:
+                test, other, _ = partners(copies, split.test, part)
+                pairs |= dict.fromkeys(zip(test.tolist(), other.tolist(), strict=True))
+        some = list(pairs)[:: max(1, len(pairs) // NUM_RANKED)]
+        likest = sorted(((_alike(picture(test), picture(other)), test, other) for test, other in some), reverse=True)
+        if likest:
+            worst[kind] = [
+                Pair(test=faces["face_id"][test].as_py(), other=faces["face_id"][other].as_py(), correlation=alike)
+                for alike, test, other in likest[:NUM_WORST]
+            ]
+    return worst
+
+
+def _key_pairs(keys: Integers, test: Integers, part: Integers) -> list[tuple[int, int]]:
+    """Return each test row that shares a key, with the first row of the other part that has it."""
+    leaking = test[shares_key(keys, test, part)]
+    known, first = np.unique(keys[part], return_index=True)
+    return list(zip(leaking.tolist(), part[first[np.searchsorted(known, keys[leaking])]].tolist(), strict=True))
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return max(likeness.registered(one, turned) for turned in (other, other[:, ::-1]))
+
+
+# --- to read
+
+
+def describe(report: Report) -> str:
+    """Return an audit as lines to read."""
+    total = report.total
+    lines = [f"{report.manifest}: {total.num_test} test faces in {len(report.splits)} split(s)"]
+    nobody = any(leak.kind == "subject" and not leak.judged for leak in total.leaks)
+    hint = "; fertools group makes an estimate" if nobody else ""
+    for leak in total.leaks:
+        if leak.rate is None or leak.interval is None:
+            lines.append(
+                f"  {leak.kind:<10} in {leak.part:<10} not known for any test face{hint * (leak.kind == 'group')}"
+            )
+            continue
+        low, high = leak.interval
+        of = f"{leak.faces} of {leak.judged} test faces"
+        lines.append(f"  {leak.kind:<10} in {leak.part:<10} {leak.rate:7.2%}  {of}; 95 % {low:.2%} to {high:.2%}")
+    if not total.clean and len(report.splits) > 1:
+        leaky = [f"{one.name} ({max(leak.faces for leak in one.leaks)})" for one in report.splits if not one.clean]
+        lines.append(f"  leaks in {', '.join(leaky)}")
+    for kind, pairs in report.worst.items():
+        lines += [f"  {kind}: {pair.test} and {pair.other}" for pair in pairs[:3]]
+    if report.unknown:
+        lines.append(f"  {len(report.unknown)} listed files are not in the manifest: {', '.join(report.unknown[:3])}")
+    if report.drawn:
+        lines.append("  drawn faces, a stand-in: not the dataset")
+    return "\n".join(lines)
+
+
+def page(report: Report, manifest: Path) -> str:
+    """Return an audit as one HTML page that needs no other file."""
+    rows = {face_id: row for row, face_id in enumerate(files.read(manifest)["face_id"].to_pylist())}
+    shown = {
+        kind: [(pair, _png(manifest, rows[pair.test]), _png(manifest, rows[pair.other])) for pair in pairs]
+        for kind, pairs in report.worst.items()
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(Path(__file__).with_name("audit.html").read_text())
+    return template.render(report=report, shown=shown)
+
+
+def _png(manifest: Path, row: int) -> str:
+    crop = files.read_images(manifest, np.array([row]))[0]
+    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", crop)[1].tobytes()).decode()
