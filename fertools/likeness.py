@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 SIDE = 48  # px of a thumbnail
 SMALL = 24  # px, for the tangent distance
 # Chosen on the development corpus (drawn CK+ of seed 1): planted copies and other photographs of the same person.
-MAX_DISTANCE = 16  # of 64 bits; 97 in 100 copies are nearer
-MAX_CANDIDATES = 30  # a face; of so many faces that more are within 16 bits by chance, the distance is lowered
+MAX_DISTANCE = 20  # of 64 bits; 98 in 100 copies of every kind are nearer
+MAX_CANDIDATES = 5_000_000  # pairs; of so many faces that more are within 20 bits by chance, the distance is lowered
 MIN_LIKENESS = 0.9  # share of a thumbnail that the tangent plane of the other explains
 MIN_CORRELATION = (
     0.993  # registered; copies have 0.995 and more, 1 in 400 pairs of one person's photographs more than 0.993
@@ -127,11 +127,11 @@ def _candidates(hashed: NDArray[np.uint64]) -> Iterator[tuple[int, list[tuple[In
 
 
 def _reach(hashed: NDArray[np.uint64]) -> int:
-    """Return how many bits may differ: 16, or as many as leave each face 50 candidates or fewer by chance."""
+    """Return how many bits may differ: 20, or as many as leave 5 million pairs or fewer, by 1,500 of the faces."""
     few = hashed[:: max(1, len(hashed) // 1500)]
     left, right = np.triu_indices(len(few), 1)
     apart = [np.bitwise_count(few[left] ^ few[right] ^ turned) for turned in (np.uint64(0), _turned())]
-    within = np.bincount(np.concatenate(apart), minlength=65).cumsum() * len(hashed) / max(1, len(left))
+    within = np.bincount(np.concatenate(apart), minlength=65).cumsum() * (len(hashed) / max(1, len(few))) ** 2
     return min(MAX_DISTANCE, max(int(np.searchsorted(within, MAX_CANDIDATES, "right")) - 1, 0))
 
 

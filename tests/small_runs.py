@@ -7,8 +7,10 @@ from trainer.methods import build
 
 CPU = torch.device("cpu")
 SMALL = {
-    "dicefer": ("critic_width=16", "epochs_expression=2", "epochs_identity=2", "epochs_classifier=2"),
-    "resnet": ("epochs=3",),
+    "dicefer": ("code_size=8", "critic_width=16", "epochs_expression=2", "epochs_identity=2", "epochs_classifier=2"),
+    "ifgan": ("discriminator_width=4", "classifier_width=4", "size=32", "epochs=3"),
+    "resnet": ("code_size=8", "epochs=3"),
+    "resnet_island": ("epochs=3",),
 }
 
 
@@ -17,7 +19,7 @@ def silent(*_):
 
 
 def asked(manifest, method, *settings, fold=1, seed=0, preset="demo"):
-    settings = ("width=4", "code_size=8", "batch_size=12", *SMALL[method], *settings)
+    settings = ("width=4", "batch_size=12", *SMALL[method], *settings)
     return Asked(manifest=manifest, method=method, preset=preset, settings=settings, epochs=None, fold=fold, seed=seed)
 
 

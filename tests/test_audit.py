@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from fertools import audit, leaks, splits
 from fertools.cli import app
+from fertools.embed import Embedder
 from fertools.folds import step_folds
+from fertools.group import group
 from fertools.splits import Split, SplitError
 from manifests import files
 
@@ -144,6 +146,19 @@ def test_a_near_copy_is_named_shown_and_stops_a_pipeline(write, tmp_path):
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert "near copy: set/2 and set/10" in run(f"audit set --manifests {manifest.parent} --fold 2", 1)
     run(f"audit set --manifests {manifest.parent} --fold 1", 0)
+
+
+def test_what_an_embedder_takes_for_two_people_is_no_near_copy(write):
+    pixels = [crop(row // 2, row % 2) for row in range(12)]
+    pixels[2] = np.clip(pixels[10] * 0.95, 0, 255).astype(np.uint8)
+    manifest = write(image=[image(those) for those in pixels])
+    assert {kind for kind, _ in found(manifest)} == {"near copy"}
+    one, two = np.eye(12, dtype=np.float32), np.eye(12, dtype=np.float32)
+    two[10] = two[2]
+    group(manifest, Embedder("a", "none", "a", lambda crops: two[: len(crops)]), threshold=0.5)
+    assert {kind for kind, _ in found(manifest)} == {"near copy"}
+    group(manifest, Embedder("b", "none", "b", lambda crops: one[: len(crops)]), threshold=0.5)
+    assert found(manifest) == {}
 
 
 def test_the_same_recording_and_the_same_file_are_told_as_such_and_not_as_near_copies(write):

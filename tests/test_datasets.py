@@ -147,6 +147,7 @@ def test_oulucasia_doubts_a_sequence_with_a_gap_and_takes_it_all_the_same(tmp_pa
     assert len(doubts) == 6
     assert doubts["OriginalImg/VL/Strong/P001/Fear/002.jpeg"] == "not there, though frame 3 is"
 
+
 ORIGINALS = "OriginalImg/VL/Strong"
 
 

@@ -88,7 +88,7 @@ def test_empty_pictures_are_no_copies_of_each_other(pictures):
 
 def test_among_many_faces_fewer_bits_may_differ(pictures, monkeypatch):
     assert likeness._reach(likeness.hashes(pictures)) == likeness.MAX_DISTANCE
-    monkeypatch.setattr(likeness, "MAX_CANDIDATES", 0.5)
+    monkeypatch.setattr(likeness, "MAX_CANDIDATES", 10)
     assert likeness._reach(likeness.hashes(pictures)) < likeness.MAX_DISTANCE
 
 

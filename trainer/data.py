@@ -1,5 +1,6 @@
 """A manifest to batches: crops stay uint8 on the device, and are turned, cut and whitened there."""
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from manifests import files, schema
 from trainer.method import Faces, Pairs
 
 VARIANTS = [(float(angle), flipped) for flipped in (False, True) for angle in schema.ANGLES]  # degrees
+TURN, SHIFT = 5.0, (128 - schema.FACE_SIZE) // 2  # degrees, px: of IF-GAN's 112 px out of 128, half its 224 of 256
 MARGIN = (schema.CROP_SIZE - schema.FACE_SIZE) // 2
 EVALUATION_BATCH = 256
 MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
@@ -27,8 +29,13 @@ Whitener = Callable[[Tensor], Tensor]
 class FoldData:
     """The faces of one fold's parts. The test part is read by `open_test` and by nothing else."""
 
-    def __init__(self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = ()) -> None:
+    def __init__(
+        self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = (), plain: bool = False
+    ) -> None:
         """Read training and validation faces and the pairs: all, or those of some expressions.
+
+        Args:
+            plain: show grey levels from -1 to 1, in training turned and cut by chance, instead of whitened variants.
 
         Raises:
             ManifestError: no such fold or expression, or pairs or whitening that are not this manifest's.
@@ -49,7 +56,8 @@ class FoldData:
             self._keep(expressions)
         self._refuse_empty()
         self._grids = variant_grids().to(device)
-        self.whiten = whitener(manifest, fold, self.metadata["whitening"]["kind"], device)
+        self.plain, self._whitening = plain, "none" if plain else self.metadata["whitening"]["kind"]
+        self.whiten = whitener(manifest, fold, self._whitening, device)
         self._crops = {name: self._read(name) for name in ("train", "validation")}
         self._training_classes = self.classes("train")
 
@@ -75,15 +83,17 @@ class FoldData:
     def provenance(self) -> dict[str, Any]:
         """Return what the faces are, by hash, and how they were prepared."""
         whitening = files.whitening_path(self.manifest, self.fold)
+        fitted = not self.plain and whitening.exists()
+        averages = {"averages_sha256": self._averages_sha256()} if self.plain else {}
         return {
             "manifest_sha256": files.file_sha256(self.manifest),
             "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
-            "whitening": self.metadata["whitening"]["kind"],
-            "whitening_sha256": files.file_sha256(whitening) if whitening.exists() else None,
+            "whitening": self._whitening,
+            "whitening_sha256": files.file_sha256(whitening) if fitted else None,
             "protocol": self.metadata["summary"]["protocol"],
             "drawn": self.metadata["summary"]["drawn"],
             "prepared_by": self.metadata["commit"],
-        }
+        } | averages
 
     def classes(self, part: str) -> Int[Tensor, " faces"]:
         """Return the class of each face of a part, as a place in `expressions`."""
@@ -130,10 +140,40 @@ class FoldData:
         return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
     def _augmented(self, members: Tensor, generator: torch.Generator) -> Float[Tensor, "batch 1 112 112"]:
-        """Return one of the 14 variants of each face, drawn anew, whitened."""
-        variant = torch.randint(len(self._grids), (len(members),), generator=generator).to(self.device)
+        """Return one of the 14 variants of each face, drawn anew, whitened; of plain ones, one of `jittered_grids`."""
+        if self.plain:
+            grids = jittered_grids(len(members), generator).to(self.device)
+        else:
+            variant = torch.randint(len(self._grids), (len(members),), generator=generator).to(self.device)
+            grids = self._grids[variant]
         crops = self._crops["train"][members].unsqueeze(1).float() / 255
-        return self.whiten(F.grid_sample(crops, self._grids[variant], align_corners=False))
+        return self.whiten(F.grid_sample(crops, grids, align_corners=False))
+
+    def averages(self) -> Float[Tensor, "expressions 1 112 112"]:
+        """Return the average face of each expression: the mean of its training faces and their mirror images.
+
+        Sums are whole numbers, so that it is the same on every device, to the bit.
+
+        Raises:
+            ManifestError: the training part does not show one of the expressions.
+
+        Source:
+            IF-GAN section 3.1: "average" images, of the training set. That they are symmetric is ours.
+        """
+        faces, means = self._crops["train"][:, MARGIN:-MARGIN, MARGIN:-MARGIN], []
+        for place, name in enumerate(self.expressions):
+            mine = faces[self._training_classes == place]
+            if len(mine) == 0:
+                raise schema.ManifestError(
+                    f"{self.manifest}: no training face of fold {self.fold} shows {name}: it has no average face; "
+                    "choose another fold, or leave it out with --expressions"
+                )
+            total = mine.sum(0, dtype=torch.int64)
+            means.append((total + total.flip(1)).double() / (2 * 255 * len(mine)))
+        return self.whiten(torch.stack(means).unsqueeze(1).float())
+
+    def _averages_sha256(self) -> str:
+        return hashlib.sha256(self.averages().cpu().numpy().tobytes()).hexdigest()
 
     def upright(self, part: str) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
         """Yield the faces of a part as they are, whitened, in row order."""
@@ -183,6 +223,23 @@ def variant_grids() -> Float[Tensor, "14 112 112 2"]:
         mirrored = -x if flipped else x
         grids.append(torch.stack([cos * mirrored - sin * y, sin * mirrored + cos * y], dim=-1))
     return torch.stack(grids) * 2 / schema.CROP_SIZE
+
+
+def jittered_grids(num: int, generator: torch.Generator) -> Float[Tensor, "num 112 112 2"]:
+    """Return where in the stored crop the pixels of faces lie that are flipped, turned and cut by chance, each anew.
+
+    Half of them are mirrored, all are turned by up to 5 degrees about the centre, and of the middle 128 px any 112 are
+    cut out (IF-GAN section 4.3, at half its size). The stored margin holds every such face whole.
+    """
+    angle = torch.deg2rad((2 * torch.rand(num, generator=generator) - 1) * TURN)
+    mirrored = 1.0 - 2 * torch.randint(2, (num,), generator=generator)
+    shift = torch.randint(-SHIFT, SHIFT + 1, (num, 2, 1), generator=generator) * 2 / schema.CROP_SIZE
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(num, 2, 2)
+    flip = torch.stack([mirrored, torch.ones(num)], dim=1).unsqueeze(1)
+    scale = schema.FACE_SIZE / schema.CROP_SIZE
+    affine = torch.cat([scale * turn * flip, turn @ shift], dim=2)
+    return F.affine_grid(affine, [num, 1, schema.FACE_SIZE, schema.FACE_SIZE], align_corners=False)
 
 
 def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whitener:

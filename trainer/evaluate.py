@@ -19,7 +19,7 @@ from trainer import report
 from trainer.data import VARIANTS, FoldData, read_all, upright
 from trainer.errors import TrainerError
 from trainer.method import Method
-from trainer.methods import build
+from trainer.methods import build, find_method
 from trainer.metrics import disentanglement
 from trainer.metrics.calibration import calibration
 from trainer.metrics.classification import classification
@@ -59,7 +59,8 @@ def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldD
     """
     config, provenance = run.read_json("config.json"), run.read_json("provenance.json")
     manifest = files.find(manifests, [config["dataset"]])[0]
-    data = FoldData(manifest, config["fold"], device, config["expressions"])
+    plain = find_method(config["method"]).PLAIN
+    data = FoldData(manifest, config["fold"], device, config["expressions"], plain)
     if (now := data.provenance()) != provenance["data"]:
         changed = ", ".join(key for key in now if now[key] != provenance["data"].get(key))
         raise RunError(f"{run.folder} was trained on another manifest than {data.manifest} ({changed} differ)")

@@ -76,7 +76,7 @@ def fit(asked: Asked, runs: Path, device: torch.device, progress: Report, stop_a
     """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is."""
     config = asked.config()
     run = Run(runs / asked.name())
-    data = FoldData(asked.manifest, asked.fold, device, asked.expressions)
+    data = FoldData(asked.manifest, asked.fold, device, asked.expressions, find_method(asked.method).PLAIN)
     settings = dataclasses.asdict(config)
     whole = {
         "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
@@ -88,6 +88,8 @@ def fit(asked: Asked, runs: Path, device: torch.device, progress: Report, stop_a
     if run.finished:
         return run
     method = build(asked.method, settings, data.expressions, asked.seed, device)
+    if "averages" in dict(method.named_buffers()):
+        method.get_buffer("averages").copy_(data.averages())
     if begun:
         begun.run.load_weights(method, begun.modules)
     if not run.trained:

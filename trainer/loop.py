@@ -65,6 +65,7 @@ def train(
             saved.restore(method, stage.optimizers)
         for epoch in range(place.epoch, stage.epochs):
             _set_rates(stage, rates, epoch)
+            stage.begin(epoch)
             logged = _epoch(method, stage, batches, epoch, seed)
             if stage.selects:
                 logged["validation_accuracy"] = validate()

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 
 class Faces(NamedTuple):
-    """A batch of single faces, whitened."""
+    """A batch of single faces, as the method sees them."""
 
     image: Float[Tensor, "batch 1 height width"]
     expression: Int[Tensor, " batch"]
@@ -48,14 +48,21 @@ class Stage:
     optimizers: tuple[Optimizer, ...]
     schedule: Callable[[float], float] = constant
     balanced: bool = False  # draw classes evenly, with replacement
+    begin: Callable[[int], None] = lambda _: None  # called with an epoch's number, from 0, before its first batch
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
     complaint: Callable[[dict[str, float], int, int], str | None] = lambda *_: None  # means, epoch, epochs: why to stop
     concern: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
 
 
 class Method(nn.Module, ABC):
-    """An interface, not a base class: it implements nothing."""
+    """An interface, not a base class: it implements nothing.
 
+    A buffer `averages`, (expressions, 1, height, width), where a method registers one, is filled with the average face
+    of each expression before training. It is saved with the weights: a run shows what it was trained towards, wherever
+    its manifest is.
+    """
+
+    PLAIN: ClassVar[bool] = False  # sees grey levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
     TRAINED: ClassVar[dict[str, tuple[str, ...]]]  # stage, in order -> the submodules whose weights it leaves final

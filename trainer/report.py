@@ -20,7 +20,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 NUM_QUERIES, NUM_FOUND = 6, 6
-CODES = {"expression": "E", "identity": "I"}
+CODES = {"expression": "E", "identity": "I", "generated": "G(I)"}
 NEEDS_NAMES = "needs people who are named, with several faces each"
 TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
 

@@ -7,9 +7,13 @@ import torch
 from trainer.config import ConfigError
 from trainer.method import Method
 from trainer.methods.dicefer import DiceFer
+from trainer.methods.ifgan import IfGan
 from trainer.methods.resnet import ResNet
+from trainer.methods.resnet_island import ResNetIsland
 
-METHODS: dict[str, type[Method]] = {"dicefer": DiceFer, "resnet": ResNet}
+METHODS: dict[str, type[Method]] = {
+    "dicefer": DiceFer, "ifgan": IfGan, "resnet": ResNet, "resnet_island": ResNetIsland
+}  # fmt: skip
 
 
 def find_method(name: str) -> type[Method]:

@@ -1,0 +1,270 @@
+"""IF-GAN (Cai et al. 2021): any face's expression carried onto one average identity, and read there.
+
+A generator G is to make of every face I the average face I_AE of its expression, which a discriminator D tells from
+the true one; a classifier E reads the expression from the face and from what G makes of it. All three learn in each
+step. docs/papers.md says what the paper leaves open and how it is settled.
+
+G is trained to make one of a handful of pictures, so that it removes the person by construction of its target; what is
+left of them in G(I) and in E is measured by the probes. On {I, I_AE} the second picture gives the answer away: what E
+says of it is trained on, and never counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.config import ConfigError, one_of
+from trainer.losses import (
+    island_loss,
+    moved_centres,
+    picture_loss,
+    realism_loss,
+    reconstruction_loss,
+    running_means,
+    spread,
+)
+from trainer.method import Faces, Method, Stage
+from trainer.networks.patchgan import PatchGan
+from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.networks.unet import UNet
+
+STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
+PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IfGanConfig:
+    """The paper's values and places, where it gives them (section 4.3 unless said); (ours) where it does not."""
+
+    batch_size: int = 50
+    epochs: int = 100
+    learning_rate: float = 1e-4  # x 0.9 every 10 epochs; Adam, as all of this line
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 1e-4  # coupled
+    size: int = 112  # px of faces and pictures; the paper's 224 needs larger crops
+    width: int = 32  # of G (Fig. 3)
+    attention: bool = True  # Table 1 has both
+    discriminator_width: int = 64  # (ours: pix2pix)
+    classifier: str = "resnet101"
+    classifier_width: int = 64
+    imagenet: bool = True  # the classifier begins with ImageNet's weights
+    adversarial_weight: float = 1.0  # lambda_1 of Eq. 1
+    reconstruction_weight: float = 20.0  # lambda_2
+    classification_weight: float = 10.0  # lambda_3; Eq. 4 is printed without its minus
+    island_weight: float = 1.0  # lambda_4
+    island_pairwise: float = 0.03  # alpha of Eq. 5
+    island_reduction: str = "sum"  # Eq. 5, over the batch
+    centre_rate: float = 0.5  # (ours: public implementations of the island loss)
+    ce_real: bool = True  # E learns from {I, I_AE} too
+    ce_to_g: bool = True  # (ours: the text, not Eq. 4) G learns from E's cross-entropy
+    gen_only: bool = False  # (ours) E sees G(I) alone
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names."""
+        one_of("classifier", self.classifier, DEPTHS)
+        one_of("island_reduction", self.island_reduction, REDUCTIONS)
+
+
+class IfGan(Method):
+    """IF-GAN: the face of an average person with each face's expression, generated, and read with it."""
+
+    PLAIN = True
+    Config = IfGanConfig
+    PRESETS: ClassVar[dict[str, Any]] = {}
+    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {"joint": ("generator", "discriminator", "classifier")}
+    averages: Tensor
+    centres: Tensor
+    centre_counts: Tensor
+
+    def __init__(self, config: IfGanConfig, num_expressions: int) -> None:
+        super().__init__()
+        _refuse(config)
+        self.config = config
+        self.generator = UNet(1, config.width, config.attention)
+        self.discriminator = PatchGan(2, config.discriminator_width)
+        channels = 1 if config.gen_only else 2
+        self.classifier = ResidualNet(config.classifier, channels, num_expressions, config.classifier_width)
+        self.register_buffer("averages", torch.full((num_expressions, 1, 112, 112), torch.nan))  # not yet known
+        self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
+        self.register_buffer("centre_counts", torch.zeros(num_expressions))
+        self._first_epoch = True
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify by the face and what the generator makes of it."""
+        faces = self._sized(images)
+        logits: Tensor = self._read(faces, self.generator(faces))[1]
+        return logits
+
+    def codes(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the features that are classified, and the generated picture, at a quarter of its size or 28 px."""
+        faces = self._sized(images)
+        pictures = self.generator(faces)
+        seen = F.adaptive_avg_pool2d(pictures, min(PROBED, self.config.size // 4))
+        return {"expression": self._read(faces, pictures)[0], "generated": seen.flatten(1)}
+
+    def transfer(self, images: Tensor) -> Tensor:
+        """Return what the generator makes of faces: (batch, 1, size, size), from -1 to 1 (Fig. 5)."""
+        pictures: Tensor = self.generator(self._sized(images))
+        return pictures
+
+    def attention_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return where the generator looks: see `UNet.attention_maps` (Fig. 6)."""
+        return self.generator.attention_maps(self._sized(images))
+
+    def stages(self) -> Iterator[Stage]:
+        """Train all three networks in each step."""
+        config = self.config
+        if config.imagenet:
+            try:
+                self.classifier.load_imagenet()
+            except OSError as error:
+                raise ConfigError(str(error)) from error
+        critic, painter, reader = map(self._adam, (self.discriminator, self.generator, self.classifier))
+
+        def step(batch: Faces) -> dict[str, Tensor]:
+            faces, averages = self._sized(batch.image), self._sized(self.averages)[batch.expression]
+            if len(faces) == 1:
+                raise ConfigError("a batch of one face has no batch statistics to train on; choose another batch_size")
+            pictures: Tensor = self.generator(faces)
+            real, told = self.discriminator(faces, averages), self.discriminator(faces, pictures.detach())
+            _minimise(discriminated := picture_loss(real, told), critic)
+            logged = self._generate(faces, pictures, averages, batch.expression, painter)
+            logged |= self._classify(faces, pictures.detach(), averages, batch.expression, reader)
+            spreads = {"spread": spread(pictures.flatten(1)), "spread of averages": spread(averages.flatten(1))}
+            return {"discriminator": discriminated} | logged | spreads
+
+        yield Stage(
+            "joint", config.epochs, config.batch_size, Faces, step, (critic, painter, reader),
+            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self._begin,
+            complaint=_collapse, concern=self._concern,
+        )  # fmt: skip
+
+    def _sized(self, images: Tensor) -> Tensor:
+        """Return faces at the size of the networks."""
+        if images.shape[-1] == self.config.size:
+            return images
+        return F.interpolate(images, [self.config.size] * 2, mode="bilinear", antialias=True, align_corners=False)
+
+    def _read(self, faces: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return E's features and logits of faces and their pictures."""
+        seen: tuple[Tensor, Tensor] = self.classifier(
+            pictures if self.config.gen_only else torch.cat([faces, pictures], dim=1)
+        )
+        return seen
+
+    def _adam(self, module: nn.Module) -> torch.optim.Adam:
+        config = self.config
+        betas = (config.beta1, config.beta2)
+        return torch.optim.Adam(
+            module.parameters(), lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay
+        )
+
+    def _generate(
+        self, faces: Tensor, pictures: Tensor, averages: Tensor, classes: Tensor, optimizer: torch.optim.Optimizer
+    ) -> dict[str, Tensor]:
+        """Move the generator (Eq. 1); what judges its pictures stays as it is, but for E's running statistics.
+
+        These see {I, G(I)} twice for each {I, I_AE} so, which leans them to what E sees when all is trained.
+        """
+        config = self.config
+        adversarial = realism_loss(self.discriminator(faces, pictures))
+        reconstruction = reconstruction_loss(pictures, averages)
+        loss = config.adversarial_weight * adversarial + config.reconstruction_weight * reconstruction
+        if config.ce_to_g:
+            logits = self._read(faces, pictures)[1]
+            loss = loss + config.classification_weight * F.cross_entropy(logits.float(), classes)
+        _minimise(loss, optimizer)
+        return {"adversarial": adversarial, "reconstruction": reconstruction}
+
+    def _classify(
+        self, faces: Tensor, pictures: Tensor, averages: Tensor, classes: Tensor, optimizer: torch.optim.Optimizer
+    ) -> dict[str, Tensor]:
+        """Move the classifier (Eqs. 4 and 5), by averages and by generated pictures, each in a batch of its own.
+
+        In one batch, the averages' statistics would tell the classes of the generated.
+        """
+        config = self.config
+        read = [self._read(faces, pictures)]
+        if config.ce_real:
+            read.append(self._read(faces, averages))
+        entropies = [F.cross_entropy(logits.float(), classes) for _, logits in read]
+        island = self._island(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
+        _minimise(config.classification_weight * sum(entropies) + config.island_weight * island, optimizer)
+        return {"classification": entropies[0], "island": island}
+
+    def _begin(self, epoch: int) -> None:
+        self._first_epoch = epoch == 0
+
+    def _island(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Return the island loss, and move its centres; in the first epoch these are only found, as class means."""
+        config = self.config
+        if self._first_epoch:
+            means, counts = running_means(self.centres, self.centre_counts, features, classes)
+            self.centres.copy_(means)
+            self.centre_counts.copy_(counts)
+            return torch.zeros((), device=features.device)
+        loss = island_loss(features, classes, self.centres, config.island_pairwise, config.island_reduction)
+        self.centres.copy_(moved_centres(self.centres, features, classes, config.centre_rate, config.island_pairwise))
+        return loss
+
+    def _concern(self, means: dict[str, float]) -> str | None:
+        """Name what does not stop a training, but is to be known of it."""
+        config = self.config
+        entropy, island = config.classification_weight * means["classification"], config.island_weight * means["island"]
+        found = {
+            "the discriminator has won: it tells generated pictures from average faces without error":
+                means["discriminator"] < 0.1,
+            "the island loss outweighs the cross-entropy ten times and more: see island_reduction and island_weight":
+                island > 10 * max(entropy, 1.0),
+        }  # fmt: skip
+        return "; ".join(concern for concern, holds in found.items() if holds) or None
+
+
+def _refuse(config: IfGanConfig) -> None:
+    """Refuse settings that no network can be built from.
+
+    Raises:
+        ConfigError: what, and what is expected.
+    """
+    if config.size % STEP or config.size < SMALLEST:
+        raise ConfigError(f"size={config.size}: expected a multiple of {STEP} px from {SMALLEST} on")
+    if config.imagenet and config.classifier_width != IMAGENET_WIDTH:
+        raise ConfigError(
+            f"classifier_width={config.classifier_width}: ImageNet's weights are of width {IMAGENET_WIDTH}; "
+            "train from random ones with --set imagenet=false"
+        )
+
+
+def _minimise(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Move the optimizer's own weights, and leave no gradient on others that the loss passed through."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss, inputs=optimizer.param_groups[0]["params"])
+    optimizer.step()
+
+
+def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
+    """Say, from half of the stage on, that the generator makes one picture of every face."""
+    if means["spread"] > 0.1 * means["spread of averages"] or epoch < max(epochs / 2, 20):
+        return None
+    return (
+        f"the generator has collapsed to one picture: its pictures of a batch differ by {means['spread']:.4f}, the "
+        f"average faces they are to be by {means['spread of averages']:.4f}; a larger reconstruction_weight or "
+        "classification_weight, or another learning_rate, may help"
+    )
+
+
+PAPER = IfGanConfig()
+# Measured on drawn faces at 48 px: with the paper's weights the cross-entropy through E moves G 20 times as hard as the
+# reconstruction does, D 11 times: its pictures are then what E reads best, no average face.
+DEFAULT = replace(PAPER, imagenet=False, island_reduction="mean", ce_to_g=False, adversarial_weight=0.1)
+DEMO = replace(
+    DEFAULT, epochs=60, batch_size=32, learning_rate=1e-3, size=48, width=8, discriminator_width=16,
+    classifier="resnet18", classifier_width=16,
+)  # fmt: skip
+IfGan.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}
