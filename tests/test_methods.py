@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,20 @@ def test_the_stages_are_those_a_method_names_and_train_all_of_it(name):
     assert [stage.name for stage in method.stages()] == list(method.TRAINED)
     trained = [module for modules in method.TRAINED.values() for module in modules]
     assert sorted(trained) == sorted(module for module, _ in method.named_children())
+
+
+def test_a_narrow_network_trains_on_odd_batches_with_two_threads():
+    """In a process of its own: the error that this is about ends a process, in torch 2.15 within a few steps."""
+    code = """
+import torch
+from trainer.method import Faces
+from trainer.methods import build
+torch.set_num_threads(2)
+method = build("resnet", {"width": 4, "code_size": 8}, ["a", "b", "c"], 0, torch.device("cpu"))
+stage = next(method.stages())
+for _ in range(20):
+    stage.step(Faces(torch.randn(11, 1, 112, 112), torch.randint(3, (11,))))
+print("trained")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "trained\n", done.stderr[-500:]

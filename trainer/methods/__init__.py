@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainer.config import ConfigError
 from trainer.method import Method
@@ -33,5 +34,17 @@ def build(name: str, settings: dict[str, Any], expressions: list[str], seed: int
     torch.manual_seed(seed)
     constructor: Any = kind  # its arguments are every method's, but nn.Module does not say so
     method: Method = constructor(kind.Config(**settings), len(expressions))
-    method.to(device).to(memory_format=torch.channels_last)
+    method.to(device).to(memory_format=torch.channels_last if _holds_channels_last(method) else torch.contiguous_format)
     return method
+
+
+def _holds_channels_last(method: Method) -> bool:
+    """Whether channels may come last, which is faster.
+
+    In torch 2.15 on two CPU threads, the backward pass of a strided 1 x 1 convolution of fewer than 16 channels writes
+    past its memory then, where a batch is odd. Networks of tests are that narrow, no preset is.
+    """
+    return not any(
+        isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride and module.in_channels < 16
+        for module in method.modules()
+    )
