@@ -7,7 +7,9 @@ once they are registered. All look at the whole stored crop: another photograph 
 surroundings, hair and light.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +20,7 @@ SIDE = 48  # px of a thumbnail
 SMALL = 24  # px, for the tangent distance
 # Chosen on the development corpus (drawn CK+ of seed 1): planted copies and other photographs of the same person.
 MAX_DISTANCE = 20  # of 64 bits; 98 in 100 copies of every kind are nearer
-MAX_CANDIDATES = 5_000_000  # pairs; of so many faces that more are within 20 bits by chance, the distance is lowered
+MAX_CANDIDATES = 2_000_000  # pairs; of so many faces that more are within 20 bits by chance, the distance is lowered
 MIN_LIKENESS = 0.9  # share of a thumbnail that the tangent plane of the other explains
 MIN_CORRELATION = (
     0.993  # registered; copies have 0.995 and more, 1 in 400 pairs of one person's photographs more than 0.993
@@ -70,19 +72,31 @@ def near_copies(pictures: Pictures, recordings: Integers, progress: Progress = l
     shown = np.flatnonzero(np.array([picture.std() for picture in pictures]) >= MIN_CONTRAST)
     small = _resized(pictures, SMALL)
     found: dict[tuple[int, int], float] = {}
-    for at, near in _candidates(hashes(pictures[shown])):
-        progress(at, len(shown))
-        planes = _tangent_planes(small[shown[at : at + len(near)]])
-        for left, plane, places in zip(shown[at:], planes, near, strict=False):
-            for mirrored, right in enumerate(shown[part] for part in places):
-                right = right[(recordings[right] != recordings[left]) | (recordings[right] < 0)]
-                sides = slice(None, None, -1 if mirrored else 1)
-                for other in right[_explained(small[right][:, :, sides], plane) >= MIN_LIKENESS].tolist():
-                    pair, correlation = (int(left), other), registered(pictures[left], pictures[other][:, sides])
-                    if correlation >= MIN_CORRELATION:
-                        found[pair] = max(correlation, found.get(pair, 0.0))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV registers outside Python's lock
+        for at, near in _candidates(hashes(pictures[shown])):
+            progress(at, len(shown))
+            likely = _likely(small, recordings, shown[at:], [[shown[part] for part in parts] for parts in near])
+            ones = [pictures[left] for left, _, _ in likely]
+            others = [pictures[right][:, :: -1 if mirrored else 1] for _, right, mirrored in likely]
+            for (left, right, _), correlation in zip(likely, pool.map(registered, ones, others), strict=True):
+                if correlation >= MIN_CORRELATION:
+                    found[left, right] = max(correlation, found.get((left, right), 0.0))
     pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
     return Copies(pairs[:, 0], pairs[:, 1], np.array([found[pair] for pair in sorted(found)], np.float32))
+
+
+def _likely(
+    small: Pictures, recordings: Integers, lefts: Integers, near: list[list[Integers]]
+) -> list[tuple[int, int, bool]]:
+    """Return the pairs in reach, upright or mirrored, of which one is nearly in the other's tangent plane."""
+    likely = []
+    planes = _tangent_planes(small[lefts[: len(near)]])
+    for left, plane, parts in zip(lefts.tolist(), planes, near, strict=False):
+        for mirrored, right in zip((False, True), parts, strict=True):
+            right = right[(recordings[right] != recordings[left]) | (recordings[right] < 0)]
+            explained = _explained(small[right][:, :, :: -1 if mirrored else 1], plane)
+            likely += [(left, other, mirrored) for other in right[explained >= MIN_LIKENESS].tolist()]
+    return likely
 
 
 # --- hashes
@@ -127,7 +141,7 @@ def _candidates(hashed: NDArray[np.uint64]) -> Iterator[tuple[int, list[tuple[In
 
 
 def _reach(hashed: NDArray[np.uint64]) -> int:
-    """Return how many bits may differ: 20, or as many as leave 5 million pairs or fewer, by 1,500 of the faces."""
+    """Return how many bits may differ: 20, or as many as leave 2 million pairs or fewer, by 1,500 of the faces."""
     few = hashed[:: max(1, len(hashed) // 1500)]
     left, right = np.triu_indices(len(few), 1)
     apart = [np.bitwise_count(few[left] ^ few[right] ^ turned) for turned in (np.uint64(0), _turned())]
@@ -176,7 +190,7 @@ def registered(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
         Evangelidis & Psarakis 2008, doi:10.1109/TPAMI.2008.113; OpenCV's findTransformECC, affine.
     """
     still, moving = np.asarray(one, np.float32), np.ascontiguousarray(other, np.float32)
-    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-4)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 3, 1e-4)  # copies converge in two steps
     start, everywhere = np.eye(2, 3, dtype=np.float32), np.ones_like(one)
     try:
         _, warp = cv2.findTransformECC(still, moving, start, cv2.MOTION_AFFINE, stop, everywhere, 3)
