@@ -36,8 +36,10 @@ in it is not published then: `group` holds what `fertools group` computes, and `
 ## One row a face
 {faces}
 
-The crop is {crop} x {crop} px; its centre {face} x {face} px are the face that a network sees. The margin is there so
-that a face turned by up to 15 degrees has no invented corner.
+The crop is {crop} x {crop} px of grey, aligned by five landmarks; its centre {face} x {face} px are the face that a
+network sees. The margin is there so that a face turned by up to 15 degrees has no invented corner. `fertools prepare
+--size 256 --align eyes-nose --color rgb` makes other ones, which the file's metadata says under `crop`: {large} x
+{large} px, of which a network sees {large_face} x {large_face}. A manifest without that key has the default.
 
 ## One row a pair
 {pairs}
@@ -60,7 +62,8 @@ def table(columns: pa.Schema) -> str:
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
-        version=schema.VERSION, crop=schema.CROP_SIZE, face=schema.FACE_SIZE, faces=table(schema.FACES),
+        version=schema.VERSION, crop=schema.DEFAULT_CROP.stored, face=schema.DEFAULT_CROP.face,
+        large=schema.Crop(256).stored, large_face=schema.Crop(256).face, faces=table(schema.FACES),
         pairs=table(schema.PAIRS), whitening=table(schema.WHITENING),
     )  # fmt: skip
     commands = [

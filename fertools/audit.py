@@ -59,6 +59,7 @@ class Report:
     splits: list[Audited]
     total: Audited  # test faces of all splits, each as often as it tests
     worst: dict[str, list[Pair]]  # kind: the pairs that are most alike
+    against: str | None = None  # another manifest, all of which stands for the training part
     unknown: list[str] = field(default_factory=list)  # files on a list that the manifest does not have
 
 
@@ -93,6 +94,33 @@ def audit(
     )  # fmt: skip
 
 
+def against(manifest: Path, other: Path, progress: Progress = lambda *_: None) -> Report:
+    """Audit one manifest's faces, as a test part, against all of another, which was trained on somewhere.
+
+    People are compared by name, which two datasets seldom share, and by their photographs: groups are of one manifest.
+    """
+    tables = [files.read(path) for path in (manifest, other)]
+    usable = [np.flatnonzero(np.array(table["usable"])) for table in tables]
+    faces, none = pa.concat_tables(tables), np.empty(0, np.int64)
+    split = Split(f"{manifest.stem} against {other.stem}", usable[0], none, usable[1] + len(tables[0]))
+    keys = {kind: _codes(faces, kind) for kind in KEYS if kind != "group"}
+    pictures = np.concatenate(
+        [_thumbnails(path, rows, progress) for path, rows in zip((manifest, other), usable, strict=True)]
+    )
+    seen, sides = np.concatenate([split.test, split.train]), np.repeat([0, 1], [len(rows) for rows in usable])
+    found = likeness.near_copies(pictures, sides, progress)  # none are sought within a side
+    copies = Copies(seen[found.left], seen[found.right], found.correlation)
+    held = keys["exact copy"][copies.left] != keys["exact copy"][copies.right]
+    copies = Copies(copies.left[held], copies.right[held], copies.correlation[held])
+    audited, metadata = [examine(split, keys, copies)], files.read_metadata(manifest)
+    return Report(
+        dataset=metadata.get("title", manifest.stem), manifest=str(manifest), against=str(other),
+        drawn=metadata.get("summary", {}).get("drawn", False), licence=metadata.get("licence", "not known"),
+        groups=None, splits=audited, total=pooled(audited),
+        worst=_worst(faces, [split], keys, copies, lambda row: pictures[np.searchsorted(seen, row)]),
+    )  # fmt: skip
+
+
 # --- a manifest's keys and near copies
 
 
@@ -109,8 +137,9 @@ def _codes(faces: pa.Table, kind: str) -> Integers:
 
 def _thumbnails(manifest: Path, rows: Integers, progress: Progress) -> NDArray[np.uint8]:
     pictures = np.empty((len(rows), likeness.SIDE, likeness.SIDE), np.uint8)
+    seen = files.read_crop(manifest).least
     for at in range(0, len(rows), CHUNK):
-        pictures[at : at + CHUNK] = likeness.thumbnails(files.read_images(manifest, rows[at : at + CHUNK]))
+        pictures[at : at + CHUNK] = likeness.thumbnails(files.read_images(manifest, rows[at : at + CHUNK], seen))
         progress(min(at + CHUNK, len(rows)), len(rows))
     return pictures
 
@@ -142,9 +171,9 @@ def _worst(
         pairs: dict[tuple[int, int], None] = {}
         for split in chosen:
             part = np.union1d(split.train, split.validation)
-            if kind in KEYS:
+            if kind in keys:
                 pairs |= dict.fromkeys(_key_pairs(keys[kind], split.test, part))
-            else:
+            elif kind not in KEYS:
                 test, other, _ = partners(copies, split.test, part)
                 pairs |= dict.fromkeys(zip(test.tolist(), other.tolist(), strict=True))
         some = list(pairs)[:: max(1, len(pairs) // NUM_RANKED)]
@@ -174,7 +203,8 @@ def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 def describe(report: Report) -> str:
     """Return an audit as lines to read."""
     total = report.total
-    lines = [f"{report.manifest}: {total.num_test} test faces in {len(report.splits)} split(s)"]
+    where = f"against {report.against}" if report.against else f"in {len(report.splits)} split(s)"
+    lines = [f"{report.manifest}: {total.num_test} test faces {where}"]
     nobody = any(leak.kind == "subject" and not leak.judged for leak in total.leaks)
     hint = "; fertools group makes an estimate" if nobody else ""
     for leak in total.leaks:
@@ -198,11 +228,15 @@ def describe(report: Report) -> str:
     return "\n".join(lines)
 
 
-def page(report: Report, manifest: Path) -> str:
+def page(report: Report) -> str:
     """Return an audit as one HTML page that needs no other file."""
-    rows = {face_id: row for row, face_id in enumerate(files.read(manifest)["face_id"].to_pylist())}
+    paths = [Path(path) for path in (report.manifest, report.against) if path]
+    places = {
+        face_id: (path, row)
+        for path in paths for row, face_id in enumerate(files.read(path)["face_id"].to_pylist())
+    }  # fmt: skip
     shown = {
-        kind: [(pair, _png(manifest, rows[pair.test]), _png(manifest, rows[pair.other])) for pair in pairs]
+        kind: [(pair, _png(*places[pair.test]), _png(*places[pair.other])) for pair in pairs]
         for kind, pairs in report.worst.items()
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -211,5 +245,5 @@ def page(report: Report, manifest: Path) -> str:
 
 
 def _png(manifest: Path, row: int) -> str:
-    crop = files.read_images(manifest, np.array([row]))[0]
+    crop = files.read_images(manifest, np.array([row]), files.read_crop(manifest).least)[0]
     return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", crop)[1].tobytes()).decode()

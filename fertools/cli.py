@@ -38,6 +38,34 @@ class Landmarks(StrEnum):
     published = "published"
 
 
+class Align(StrEnum):
+    """Which of them a face is aligned by."""
+
+    five_points = "five-points"
+    eyes_nose = "eyes-nose"
+
+
+class Color(StrEnum):
+    """What is kept of a picture's colours."""
+
+    grey = "grey"
+    rgb = "rgb"
+
+
+class EngineName(StrEnum):
+    """What the work is done on."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Check(StrEnum):
+    """What tells a changed image."""
+
+    time = "time"
+    hash = "hash"
+
+
 class By(StrEnum):
     """What folds are dealt by."""
 
@@ -89,23 +117,33 @@ def find_dataset(name: str) -> Dataset:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and time left on stderr, where that is a terminal."""
+def progress_bar(what: str) -> Iterator[Callable[..., None]]:
+    """Show a bar with rate, time left and what came of it on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.0f}/s" if task.speed else "")
+
+    columns = (
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+        task = bar.add_task(what, total=None, visible=False, told="")
+        yield lambda done, total, told="": bar.update(task, completed=done, total=total, told=told, visible=True)
 
 
 @app.command()
@@ -161,16 +199,29 @@ def prepare(
         str | None, typer.Option(help="Published selection of images.", show_default="the first")
     ] = None,
     landmarks: Annotated[Landmarks, typer.Option(help="Detected, or the authors' own.")] = Landmarks.mtcnn,
+    size: Annotated[int, typer.Option(help="Side of an aligned picture, px: 128, or 256 as IF-GAN's.")] = 128,
+    align: Annotated[Align, typer.Option(help="The landmarks that faces are aligned by.")] = Align.five_points,
+    color: Annotated[Color, typer.Option(help="What is kept of the colours.")] = Color.grey,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are detected.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a manifest made from other files.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="This machine's processes, or Ray.")] = EngineName.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; auto: this machine's.", show_default="Ray is started here")
+    ] = None,
+    check: Annotated[Check, typer.Option(help="Hash images of another size or time, or every image.")] = Check.time,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other options' manifest, or folds.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, align and store the faces of a dataset, as manifests/<dataset>.parquet.
 
-    An interrupted run goes on where it stopped. A bad file is named and quarantined; the rest goes on.
+    An interrupted run goes on where it stopped, and a later one does only what is missing or changed. A bad file is
+    named and quarantined; the rest goes on.
 
     Example: fertools prepare ck+ --raw data/ckplus
+
+    Example: fertools prepare raf-db --size 256 --align eyes-nose --color rgb
+
+    Example: fertools prepare affectnet --engine ray --address auto
     """
     with refusals():
         chosen = find_dataset(dataset)
@@ -181,13 +232,18 @@ def prepare(
             labels = next(
                 (path for path in (labels, root / (labels or "labels.csv")) if path and path.exists()), labels
             )
+        if address and engine is not EngineName.ray:
+            raise FertoolsError("--address is of a Ray cluster: use it with --engine ray")
         from fertools import prepare as library
+        from fertools.engines import Engine
 
+        workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
             summary = library.prepare(
                 chosen, root, manifests_dir, labels=labels, protocol_name=protocol,
-                published=landmarks is Landmarks.published, device=device,
-                workers=workers or os.cpu_count() or 1, overwrite=overwrite, progress=progress,
+                published=landmarks is Landmarks.published, crop=schema.Crop(size, align.value, color.value),
+                device=device, engine=Engine(engine.value, workers, address), check_hashes=check is Check.hash,
+                overwrite=overwrite, progress=progress,
             )  # fmt: skip
         typer.echo(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
 
@@ -340,6 +396,9 @@ def audit(
     folds: Annotated[
         list[int] | None, typer.Option("--fold", min=1, help="Which; repeatable.", show_default="all")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Instead: all its faces against all of this dataset.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write, with the worst pairs as pictures.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
@@ -352,13 +411,19 @@ def audit(
     """
     with refusals(2):
         (manifest,) = files.find(manifests_dir, [dataset])
+        if against and (splits or folds):
+            raise FertoolsError("--against takes all faces: leave out --splits and --fold")
         from fertools import audit as library
 
         with progress_bar("auditing") as progress:
-            report = library.audit(manifest, splits, folds or [], progress)
+            if against:
+                (other,) = files.find(manifests_dir, [against])
+                report = library.against(manifest, other, progress)
+            else:
+                report = library.audit(manifest, splits, folds or [], progress)
         if html:
             part = html.with_name(f".{html.name}.part")
-            part.write_text(library.page(report, manifest), encoding="utf-8")
+            part.write_text(library.page(report), encoding="utf-8")
             part.replace(html)
         typer.echo(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
     raise typer.Exit(0 if report.total.clean else 1)

@@ -166,7 +166,7 @@ def _pictures(form: str) -> dict[str, Any]:
     name = "fullpath" if form == "folder" else "filename"
     path = pictures | {"extract": {"fileProperty": name}, "transform": {"regex": "(.*)"}}
     return {
-        "@type": "cr:RecordSet", "@id": "crops", "name": "crops", "description": "Aligned grey crops.",
+        "@type": "cr:RecordSet", "@id": "crops", "name": "crops", "description": "Aligned crops.",
         "field": [
             _field("crops", "path", "sc:Text") | {"source": path, "references": _source(TABLES, "path")},
             _field("crops", "face_id", "sc:Text") | {"source": _source(TABLES, "face_id")},

@@ -18,6 +18,7 @@ MIN_OVERLAP = 0.2  # of a detected box with a published one, which may be much w
 NEARLY_AS_LARGE = 0.8  # of the largest face's area: among such faces the most central is meant
 # The landmarks are stable on one scale grid only: another smallest face or factor moves them by 1 to 10 px of the crop.
 MIN_FACE, FACTOR = 20, 0.709
+CASCADE = 1  # version of our own: to be raised whenever it may find anything else
 WEIGHTS = ("pnet.pt", "rnet.pt", "onet.pt")
 
 
@@ -48,10 +49,18 @@ class Face:
 class Detector:
     """MTCNN on one device."""
 
-    def __init__(self, device: str) -> None:
-        from facenet_pytorch import MTCNN
+    def __init__(self, device: str, *, min_share: float = 0.0) -> None:
+        """Load the networks.
 
-        self._mtcnn = MTCNN(min_face_size=MIN_FACE, factor=FACTOR, keep_all=True, device=device)
+        Args:
+            device: cpu, or cuda.
+            min_share: of an image's short side: faces much smaller than this are not looked for. The scale grid only
+                loses its finest levels, so larger faces are found as without.
+        """
+        from fertools.cascade import Cascade
+
+        self._cascade = Cascade(device, MIN_FACE, FACTOR)
+        self._min_share = min_share
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
         """Return the faces of an image, surest first.
@@ -59,18 +68,19 @@ class Detector:
         Args:
             image: (height, width, 3) RGB.
         """
-        if min(image.shape[:2]) < MIN_FACE:
-            return []  # the pyramid would be empty
-        with _one_thread():
-            boxes, scores, landmarks = self._mtcnn.detect(image, landmarks=True)
-        if boxes is None:
-            return []
-        found = zip(boxes, landmarks, scores, strict=True)
-        faces = [
-            Face(np.asarray(box, np.float32), np.asarray(points, np.float32), float(score))
-            for box, points, score in found
-        ]
-        return sorted((face for face in faces if face.score >= MIN_SCORE), key=lambda face: -face.score)
+        return self.batch([image])[0]
+
+    def batch(self, images: Sequence[NDArray[np.uint8]], *, only_largest: bool = False) -> list[list[Face]]:
+        """Return the faces of every image, surest first; what else is in the batch changes none.
+
+        Args:
+            images: (height, width, 3) RGB each, of any sizes.
+            only_largest: leave out what is smaller than half the largest face, by area: all that `choose` without a
+                box and `most_frontal` ask for, in a quarter of the time.
+        """
+        with _exactly():
+            found = self._cascade(images, sure=MIN_SCORE, only_largest=only_largest, min_share=self._min_share)
+        return [[Face(box, points, float(score)) for box, score, points in zip(*faces, strict=True)] for faces in found]
 
 
 def choose(faces: list[Face], shape: tuple[int, ...], box: Sequence[float] | None = None) -> Face | None:
@@ -152,8 +162,8 @@ def pick_device(name: str) -> str:
     return name
 
 
-def provenance() -> dict[str, Any]:
-    """Return what a manifest says of its detector: settings and the hash of the weights."""
+def provenance(min_share: float = 0.0) -> dict[str, Any]:
+    """Return what a manifest says of its detector: settings, the version of the cascade, the hash of the weights."""
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
         raise DetectionError("facenet-pytorch is not installed")
@@ -163,17 +173,22 @@ def provenance() -> dict[str, Any]:
     return {
         "name": "MTCNN (facenet-pytorch)", "weights_sha256": digest.hexdigest(),
         "min_face": MIN_FACE, "factor": FACTOR, "min_score": MIN_SCORE,
+        "min_share": min_share, "cascade": CASCADE,
     }  # fmt: skip
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: the same bits whatever the machine, and one process a core is the faster way anyway."""
+def _exactly() -> Iterator[None]:
+    """Compute the same bits whatever the machine's cores, on one thread; on a GPU in all of float32's bits.
+
+    One process a core is the faster way anyway.
+    """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.set_num_threads(before)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
-from manifests.schema import CROP_SIZE, FACE_SIZE
+from manifests.schema import DEFAULT_CROP
 
 # facenet-pytorch's weights by its own names, and the file that its download leaves in torch's cache.
 DOWNLOADS = {
@@ -33,7 +33,7 @@ class EmbedderError(FertoolsError):
 
 @dataclass(frozen=True)
 class Embedder:
-    """Weights that are ready: call it with (faces, 144, 144) stored crops, get (faces, size) unit vectors."""
+    """Weights that are ready: call it with (faces, 144, 144) grey crops, get (faces, size) unit vectors."""
 
     name: str
     licence: str
@@ -146,7 +146,7 @@ def _onnx(path: Path) -> Callable[[NDArray[np.uint8]], Vectors]:
         raise EmbedderError(f"{path} is no ONNX model that OpenCV runs: {error.err}") from error
     if channels not in (1, 3) or height != width:
         raise EmbedderError(f"{path} takes {channels} x {height} x {width}; an embedder takes 1 or 3 x size x size")
-    margin = (CROP_SIZE - FACE_SIZE) // 2
+    margin = DEFAULT_CROP.margin
 
     def network(crops: NDArray[np.uint8]) -> Vectors:
         faces = _resized(crops[:, margin:-margin, margin:-margin], height)
@@ -164,7 +164,7 @@ def _input_shape(dump: str) -> tuple[int, int, int]:
     """Return channels, height and width of a model's input from OpenCV's description; what is open is 3 x 112 x 112."""
     found = re.search(r"// <Input> \S+ \[(.+?) x (.+?) x (.+?) x (.+?)\]", dump)
     sides = found.groups()[1:] if found else ("", "", "")
-    usual = (3, FACE_SIZE, FACE_SIZE)
+    usual = (3, DEFAULT_CROP.face, DEFAULT_CROP.face)
     channels, height, width = (int(side) if side.isdigit() else x for side, x in zip(sides, usual, strict=True))
     return channels, height, width
 

@@ -65,7 +65,8 @@ def export(
     parts_by, parts = _parts(faces, metadata, fold)
     counts = {part: _count(faces.filter(parts == part)) for part in PARTS if part in parts}
     with whole_folder(out) as folder:
-        with FORMATS[form](folder, {part: count.faces for part, count in counts.items()}, pixels) as write:
+        pictures = schema.crop_of(metadata) if pixels else None
+        with FORMATS[form](folder, {part: count.faces for part, count in counts.items()}, pictures) as write:
             for first, chunk in _chunks(manifest, pixels):
                 mine = parts[first : first + len(chunk)]
                 for part in counts:
@@ -183,7 +184,8 @@ def _card(exported: Exported, metadata: dict[str, Any]) -> str:
     known = {name for part in exported.parts.values() for name in part.expressions}
     return environment.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
         exported=exported, metadata=metadata, terms=terms(metadata), command=command(exported), commit=files.commit(),
-        drawn=metadata["summary"]["drawn"], expressions=[name for name in schema.EXPRESSIONS if name in known],
+        drawn=metadata["summary"]["drawn"], crop=schema.crop_of(metadata),
+        expressions=[name for name in schema.EXPRESSIONS if name in known],
         columns=[
             {"name": field.name, "type": field.type}
             | {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}

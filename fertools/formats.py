@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from manifests import files, schema
+from manifests.schema import Crop
 
 PARTS = ("train", "validation", "test", "rest")  # rest: what takes no part, with the reason
-PARQUET_SHARD = 20_000  # faces: 420 MB with pixels
+PARQUET_SHARD = 20_000  # faces: 420 MB with pixels, as much of larger ones
 TAR_SHARD = 10_000  # faces: about 150 MB
 FIRST = ("path", "expression", "subject", "part")  # columns of a table, before those of the manifest
 
@@ -59,64 +60,65 @@ class Exported:
 class Format(Protocol):
     """How one format is opened for writing."""
 
-    def __call__(self, out: Path, num_faces: Mapping[str, int], pixels: bool) -> AbstractContextManager[Sink]:
-        """Open it below a folder, for so many faces a part, with pixels or without."""
+    def __call__(self, out: Path, num_faces: Mapping[str, int], pictures: Crop | None) -> AbstractContextManager[Sink]:
+        """Open it below a folder, for so many faces a part, with pictures of such crops or, where null, without."""
 
 
 @contextmanager
-def hf(out: Path, num_faces: Mapping[str, int], pixels: bool) -> Iterator[Sink]:
+def hf(out: Path, num_faces: Mapping[str, int], pictures: Crop | None) -> Iterator[Sink]:
     """Write Parquet shards that say of themselves which column holds pictures."""
-    columns = schema.FACES if pixels else without_image(schema.FACES)
+    columns = schema.FACES if pictures else without_image(schema.FACES)
+    size = _as_large(PARQUET_SHARD, pictures)
 
     @contextmanager
     def shard(part: str, number: int) -> Iterator[Callable[[pa.Table], None]]:
-        num_shards = -(-num_faces[part] // PARQUET_SHARD)
+        num_shards = -(-num_faces[part] // size)
         path = out / "data" / f"{part}-{number:05d}-of-{num_shards:05d}.parquet"
         with files.whole_file(path, columns, {}) as writer:
             yield lambda faces: writer.write_table(faces.select(columns.names).combine_chunks())
 
-    with _shards(PARQUET_SHARD, shard) as sink:
+    with _shards(size, shard) as sink:
         yield sink
 
 
 @contextmanager
-def webdataset(out: Path, num_faces: Mapping[str, int], pixels: bool) -> Iterator[Sink]:
+def webdataset(out: Path, num_faces: Mapping[str, int], pictures: Crop | None) -> Iterator[Sink]:
     """Write tars of pictures and their labels, the same bytes for the same faces, and the tables."""
     del num_faces
-    key_of = picture_key if pixels else _source
+    key_of = picture_key if pictures else _source
 
     @contextmanager
     def shard(part: str, number: int) -> Iterator[Callable[[pa.Table], None]]:
         path = out / part / f"{number:06d}.tar"
         path.parent.mkdir(exist_ok=True)
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-            yield lambda faces: _add(tar, part, faces)
+            yield lambda faces: _add(tar, part, faces, pictures or schema.DEFAULT_CROP)
 
-    with _tables(out, lambda _, face: key_of(face)) as table, _shards(TAR_SHARD, shard) as tars:
+    with _tables(out, lambda _, face: key_of(face)) as table, _shards(_as_large(TAR_SHARD, pictures), shard) as tars:
 
         def write(part: str, faces: pa.Table) -> None:
             table(part, faces)
-            if pixels:
+            if pictures:
                 tars(part, faces.filter(faces["usable"]))
 
         yield write
 
 
 @contextmanager
-def folder(out: Path, num_faces: Mapping[str, int], pixels: bool) -> Iterator[Sink]:
+def folder(out: Path, num_faces: Mapping[str, int], pictures: Crop | None) -> Iterator[Sink]:
     """Write a picture a face, in folders of parts and expressions, and the tables."""
     del num_faces
 
     def place(part: str, face: Mapping[str, Any]) -> str:
-        return f"{part}/{face['expression'] or 'unlabelled'}/{picture_key(face)}" if pixels else _source(face)
+        return f"{part}/{face['expression'] or 'unlabelled'}/{picture_key(face)}" if pictures else _source(face)
 
     with _tables(out, place) as table:
 
         def write(part: str, faces: pa.Table) -> None:
             table(part, faces)
-            if pixels:
+            if pictures:
                 faces = faces.filter(faces["usable"])
-                for face, png in zip(_rows(faces), _pngs(faces), strict=True):
+                for face, png in zip(_rows(faces), _pngs(faces, pictures), strict=True):
                     path = out / place(part, face)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(png)
@@ -147,6 +149,11 @@ def picture_key(face: Mapping[str, Any]) -> str:
 
 def _source(face: Mapping[str, Any]) -> str:
     return str(face["source"])
+
+
+def _as_large(num: int, pictures: Crop | None) -> int:
+    """Return how many faces of such crops are as many bytes as so many of the default."""
+    return num * schema.DEFAULT_CROP.num_bytes // pictures.num_bytes if pictures else num
 
 
 @contextmanager
@@ -204,16 +211,17 @@ def _rows(faces: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _pngs(faces: pa.Table) -> Iterator[bytes]:
+def _pngs(faces: pa.Table, crop: Crop) -> Iterator[bytes]:
     """Yield the pictures of usable faces."""
-    for pixels in files.decode_images(faces["image"]):
-        whole, data = cv2.imencode(".png", pixels)
+    for pixels in files.decode_images(faces["image"], crop):
+        bgr = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        whole, data = cv2.imencode(".png", bgr)
         assert whole
         yield np.asarray(data).tobytes()
 
 
-def _add(tar: tarfile.TarFile, part: str, faces: pa.Table) -> None:
-    for face, png in zip(_rows(faces), _pngs(faces), strict=True):
+def _add(tar: tarfile.TarFile, part: str, faces: pa.Table, crop: Crop) -> None:
+    for face, png in zip(_rows(faces), _pngs(faces, crop), strict=True):
         name = picture_key(face)
         labels = json.dumps(face | {"part": part}, ensure_ascii=False).encode()
         _add_file(tar, name, png)

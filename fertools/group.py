@@ -116,7 +116,7 @@ def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str
         path = folder / f"{key}-{number:05d}.parquet"
         if path in kept:
             continue
-        crops = files.read_images(manifest, rows[at : at + CHUNK])
+        crops = files.read_images(manifest, rows[at : at + CHUNK], files.read_crop(manifest).least)
         vectors = np.concatenate([embedder(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel()), vectors.shape[1])
         table = pa.table({"row": rows[at : at + CHUNK], "vector": column})

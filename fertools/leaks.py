@@ -59,7 +59,7 @@ def examine(split: Split, keys: Mapping[str, Integers], copies: Copies | None = 
             if kind in keys:
                 shared = shares_key(keys[kind], split.test, part)
                 leaks.append(_leak(kind, name, int(shared.sum()), int((keys[kind][split.test] >= 0).sum())))
-            elif copies:
+            elif copies and kind == "near copy":
                 shared = np.isin(split.test, partners(copies, split.test, part)[0])
                 leaks.append(_leak(kind, name, int(shared.sum()), len(split.test)))
     return Audited(

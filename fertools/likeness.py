@@ -48,7 +48,7 @@ class Copies:
 
 
 def thumbnails(crops: Pictures) -> Pictures:
-    """Return stored crops, small: (faces, 144, 144) -> (faces, 48, 48)."""
+    """Return grey crops, small: (faces, side, side) -> (faces, 48, 48)."""
     return _resized(crops, SIDE)
 
 

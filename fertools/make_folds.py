@@ -1,8 +1,8 @@
 """A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +63,8 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
         drawn.unlink(missing_ok=True)  # written last: where it is, all is
         files.write_column(manifest, "fold", dealt, metadata | asked)
         _whiten(manifest, training, whitening, seed)
-        files.write_pairs((_pairs(faces, rows, fold, seed) for fold, rows in training.items()), faces, drawn, about)
-    return [_describe(faces, fold, rows, files.read_pairs(manifest, fold, faces)) for fold, rows in training.items()]
+        files.write_pairs(_pairs(faces, training, seed), faces, drawn, about)
+    return _describe(faces, training)
 
 
 def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | list[int | None]:
@@ -83,33 +83,28 @@ def _people(faces: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
 
 
-def _pairs(faces: pa.Table, rows: NDArray[np.int64], fold: int, seed: int) -> pa.Table:
-    """Return the pairs of one fold's training part for all epochs; none where faces have no expression."""
-    rows = rows[np.array(pc.is_valid(faces["expression"]))[rows]]
-    anchors, partners = pairs.draw(
-        _codes(faces["expression"])[rows],
-        _codes(_people(faces))[rows],
-        NUM_EPOCHS,
-        np.random.default_rng([seed, fold]),
-    )
-    return pa.table(
-        {
-            "fold": np.full(partners.size, fold, np.int8),
-            "epoch": np.repeat(np.arange(NUM_EPOCHS, dtype=np.int16), len(anchors)),
-            "anchor": np.tile(rows[anchors].astype(np.int32), NUM_EPOCHS),
-            "partner": rows[partners].astype(np.int32).ravel(),
-        },
-        schema=schema.PAIRS,
-    )
-
-
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
-    codes: NDArray[np.int32] = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
-    return codes
+def _pairs(faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> Iterator[pa.Table]:
+    """Yield the pairs of each fold's training part for all epochs; none where faces have no expression."""
+    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
+    for fold, rows in training.items():
+        rows = rows[expression[rows] >= 0].astype(np.int32)
+        generator = np.random.default_rng([seed, fold])
+        anchors, partners = pairs.draw(expression[rows], person[rows], NUM_EPOCHS, generator)
+        for epoch in partners:
+            epoch[:] = rows[epoch]
+        yield pa.table(
+            {
+                "fold": np.full(partners.size, fold, np.int8),
+                "epoch": np.repeat(np.arange(NUM_EPOCHS, dtype=np.int16), len(anchors)),
+                "anchor": np.tile(rows[anchors], NUM_EPOCHS),
+                "partner": partners.ravel(),
+            },
+            schema=schema.PAIRS,
+        )
 
 
 def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, seed: int) -> None:
-    """Fit and write each fold's statistics; remove those of an earlier call."""
+    """Fit and write each fold's statistics, of grey faces of 112 px; remove those of an earlier call."""
     for path in files.whitening_path(manifest, 1).parent.glob("fold*.parquet"):
         path.unlink()
     if kind != "zca":
@@ -117,7 +112,8 @@ def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, s
     for fold, rows in training.items():
         if len(rows) > whiten.MAX_FACES:
             rows = np.random.default_rng([seed, fold]).choice(rows, whiten.MAX_FACES, replace=False)
-        zca = whiten.fit_zca(whiten.centre(files.read_images(manifest, np.sort(rows))))
+        crops = files.read_images(manifest, np.sort(rows), files.read_crop(manifest).least)
+        zca = whiten.fit_zca(whiten.centre(crops))
         table = pa.table(
             {"variance": [None, *zca.variance], "vector": [zca.mean, *zca.components]}, schema=schema.WHITENING
         )
@@ -125,14 +121,17 @@ def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, s
         files.write_whitening(table, files.whitening_path(manifest, fold), about)
 
 
-def _describe(faces: pa.Table, fold: int, training: NDArray[np.int64], pairs: dict[str, NDArray[Any]]) -> Fold:
-    test = faces.take(schema.parts(faces, fold)["test"])
-    anchors = np.unique(pairs["anchor"])
-    lonely = np.setdiff1d(training, anchors)
-    return Fold(
-        fold=fold, subjects=pc.count_distinct(test["subject"]).as_py(), faces=len(test), expressions=_counts(test),
-        anchors=len(anchors), without_partner=_counts(faces.take(lonely)),
-    )  # fmt: skip
+def _describe(faces: pa.Table, training: dict[int, NDArray[np.int64]]) -> list[Fold]:
+    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
+    faces, made = faces.select(["expression", "subject", "usable", "fold", "split"]), []
+    for fold, rows in training.items():
+        test, rows = faces.take(schema.parts(faces, fold)["test"]), rows[expression[rows] >= 0]
+        paired = pairs.has_partner(expression[rows], person[rows])
+        made.append(Fold(
+            fold=fold, subjects=pc.count_distinct(test["subject"]).as_py(), faces=len(test), expressions=_counts(test),
+            anchors=int(paired.sum()), without_partner=_counts(faces.take(rows[~paired])),
+        ))  # fmt: skip
+    return made
 
 
 def _counts(faces: pa.Table) -> dict[str, int]:

@@ -9,9 +9,10 @@ def has_partner(expression: NDArray[np.integer], person: NDArray[np.integer]) ->
 
     A class with one person has none: its faces are no anchors.
     """
-    _, cell, size_of_cell = np.unique(np.stack([expression, person]), axis=1, return_inverse=True, return_counts=True)
-    _, klass, size_of_class = np.unique(expression, return_inverse=True, return_counts=True)
-    partners: NDArray[np.bool_] = size_of_class[klass] > size_of_cell[cell.ravel()]
+    order = np.lexsort((person, expression))
+    (_, size_class), (_, size_run) = _runs(expression[order]), _runs(expression[order], person[order])
+    partners = np.empty(len(order), np.bool_)
+    partners[order] = size_class > size_run
     return partners
 
 
@@ -36,19 +37,24 @@ def draw(
     Returns:
         anchors (anchors,) and partners (num_epochs, anchors), as positions in the arguments.
     """
-    order = np.lexsort((person, expression))
+    order = np.lexsort((person, expression)).astype(np.int32)
     e, p = expression[order], person[order]
-    starts_class = np.flatnonzero(np.r_[True, e[1:] != e[:-1]])
-    starts_run = np.flatnonzero(np.r_[True, (e[1:] != e[:-1]) | (p[1:] != p[:-1])])
-    size_class, size_run = np.diff(np.r_[starts_class, len(e)]), np.diff(np.r_[starts_run, len(e)])
-    klass, run = (
-        np.repeat(np.arange(len(size_class)), size_class),
-        np.repeat(np.arange(len(size_run)), size_run),
-    )
-    others = size_class[klass] - size_run[run]
-    anchors = np.flatnonzero(others > 0)
-    draws = generator.integers(0, others[anchors], (num_epochs, len(anchors)))
-    draws += starts_class[klass[anchors]]
-    draws += np.where(draws >= starts_run[run[anchors]], size_run[run[anchors]], 0)
+    (start_class, size_class), (start_run, size_run) = _runs(e), _runs(e, p)
+    anchors = np.flatnonzero(size_class > size_run)
+    start_class, size_class, start_run, size_run = (a[anchors] for a in (start_class, size_class, start_run, size_run))
+    others = size_class - size_run
     back = np.argsort(order[anchors], kind="stable")
-    return order[anchors][back].astype(np.int32), order[draws][:, back].astype(np.int32)
+    partners = np.empty((num_epochs, len(anchors)), np.int32)
+    for epoch in partners:  # one at a time stays in the processor's cache
+        draws = generator.integers(0, others).astype(np.int32)
+        draws += start_class
+        draws += (draws >= start_run) * size_run
+        epoch[:] = order.take(draws.take(back))
+    return order[anchors][back], partners
+
+
+def _runs(*keys: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return where the run of equal keys begins that each sorted face is in, and how long it is."""
+    starts = np.flatnonzero(np.r_[True, np.any([key[1:] != key[:-1] for key in keys], axis=0)]).astype(np.int32)
+    sizes = np.diff(starts, append=np.int32(len(keys[0])))
+    return np.repeat(starts, sizes), np.repeat(sizes, sizes)

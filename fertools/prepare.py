@@ -1,37 +1,33 @@
-"""A raw folder to a manifest: the only file that knows the order of the steps and opens image files.
+"""A raw folder to a manifest: the only file that knows the order of the steps.
 
-Work is done in chunks of 50 images. Each finished chunk is a file in `manifests/.<dataset>.parts/`, named by the hash
-of all that it depends on, so that an interrupted run goes on where it stopped and ends with the same bytes.
+Images are worked at in chunks of 50. Each finished chunk is a file in `manifests/.<dataset>.parts/`, so that a run that
+was interrupted, however that came, goes on where it stopped and ends with the same bytes. A ledger beside the manifest
+says what each row was made from: a later run takes over every row that still holds.
 """
 
-import hashlib
 import json
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-import cv2
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fertools import detect, images, protocol
+from fertools import chunks, detect, images, ledger, protocol
 from fertools.dataset import Dataset, Quarantined, Sample
-from fertools.datasets import DATASETS
+from fertools.earlier import Earlier
+from fertools.engines import Engine, local
 from fertools.errors import FertoolsError
-from fertools.rows import face_row
 from manifests import files, schema
 
-CHUNK = 50
-Progress = Callable[[int, int], None]  # images done, images in all
-Work = dict[Path, Sequence[protocol.Selected]]  # the part to write: what goes in
+LOCAL = Engine()
+Progress = Callable[[int, int, str], None]  # images done, images in all, what came of those that this run has done
+Rows = dict[bytes, ledger.Row]  # by the key of their jobs
 
 
 class PrepareError(FertoolsError):
@@ -64,12 +60,16 @@ def prepare(
     labels: Path | None = None,
     protocol_name: str | None = None,
     published: bool = False,
+    crop: schema.Crop = schema.DEFAULT_CROP,
     device: str = "auto",
-    workers: int = 1,
+    engine: Engine = LOCAL,
+    check_hashes: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Summary:
     """Detect and align what a protocol takes of a raw folder, and write the manifest.
+
+    What a manifest or an interrupted run holds already is taken over, where its options and files are still the same.
 
     Args:
         dataset: whose adapter reads the folder.
@@ -78,17 +78,57 @@ def prepare(
         labels: a table of labels, for adapters that take one.
         protocol_name: which images; by default the dataset's first protocol.
         published: align by the landmarks that the authors publish; nothing is detected then.
+        crop: how faces are cut out.
         device: where faces are detected.
-        workers: processes.
-        overwrite: replace a manifest made from other files or options.
-        progress: called with the number of images done, and of all.
+        engine: where the work is done.
+        check_hashes: hash every image to tell whether it changed, not only those whose size or time did.
+        overwrite: replace a manifest of other options, or one whose folds or groups would not fit its rows any more.
+        progress: called as images are done.
 
     Raises:
         DatasetError: the raw folder is not what its adapter expects.
-        PrepareError: no image or no landmark is left, or a manifest made from other files or options is in the way.
+        PrepareError: no image or no landmark is left.
+        EarlierError: a manifest is in the way that is not to be lost unasked.
+        ManifestError: something cannot be written.
     """
     chosen = protocol.find(dataset.name, protocol_name)
     found = list(dataset.samples(raw, labels))
+    selected = _select(found, dataset, chosen, raw, published)
+    manifest = files.manifest_path(manifests, dataset.name)
+    about = _about(dataset, chosen, published, crop)
+    earlier = Earlier.read(manifest)
+    if not overwrite:
+        earlier.check_options(about)
+
+    place = None if published else detect.pick_device(device)
+    parts = manifests / f".{dataset.name}.parts"
+    jobs = _jobs(dataset, raw, selected, about, published)
+
+    def run(step: local.Step, jobs: Sequence[ledger.Job]) -> Iterator[dict[str, Any]]:
+        return engine.run(step, chunks.cut(jobs), gpu=str(place).startswith("cuda"))
+
+    rows = dict(earlier.rows) | ledger.of_parts(parts.glob("*.parquet"))
+    rows = _still_holding(jobs, rows, partial(run, partial(chunks.digests, dataset.name, raw.absolute())), check_hashes)
+    if not overwrite:
+        earlier.check_loss(jobs, rows)
+    step = partial(chunks.make_part, parts.absolute(), dataset.name, raw.absolute(), place, crop)
+    rows |= _make(jobs, rows, partial(run, step), parts, dataset.name, progress)
+
+    summary = _summary(dataset, chosen, raw, found, selected, [rows[job.key] for job in jobs])
+    about |= {"summary": _as_read(asdict(summary)), "prepared_from": ledger.fingerprint(jobs, rows)}
+    up_to_date = _seal(earlier, jobs, rows, about, overwrite)
+    shutil.rmtree(parts, ignore_errors=True)
+    return replace(summary, manifest=str(manifest), up_to_date=up_to_date)
+
+
+def _select(
+    found: Sequence[Sample | Quarantined], dataset: Dataset, chosen: protocol.Protocol, raw: Path, published: bool
+) -> list[protocol.Selected]:
+    """Return what a protocol takes of what was found.
+
+    Raises:
+        PrepareError: nothing, or nothing with published landmarks where these are asked for.
+    """
     samples = [item for item in found if isinstance(item, Sample)]
     quarantined = [item for item in found if isinstance(item, Quarantined)]
     selected = chosen.select(samples, dataset.labels)
@@ -98,61 +138,129 @@ def prepare(
             f"({', '.join(chosen.expressions)}); {len(quarantined)} things quarantined"
             + "".join(f"\n  {item.path}: {item.reason}" for item in quarantined[:5])
         )
-    if published and not any(dataset.landmarks(raw, item.sample) for item in selected[:CHUNK]):
+    if published and not any(dataset.landmarks(raw, item.sample) for item in selected[: chunks.CHUNK]):
         raise PrepareError(
             f"{raw}: no landmarks found that {dataset.title} publishes for these images; leave out --landmarks "
             "published to have faces detected"
         )
-    taken = {item.sample.path for item in selected}
-    others = {sample.path for sample in samples if sample.place is None} - taken
-    unsound = [bad for path in sorted(others) if (bad := _inspect(raw, path))]
+    return selected
 
-    chunks = [selected[start : start + CHUNK] for start in range(0, len(selected), CHUNK)]
-    keys = [_key(dataset, chosen, published, raw, chunk) for chunk in chunks]
-    prepared_from = hashlib.sha256("".join(keys).encode()).hexdigest()
-    manifest = files.manifest_path(manifests, dataset.name)
-    parts = manifests / f".{dataset.name}.parts"
-    if overwrite:
-        shutil.rmtree(parts, ignore_errors=True)
-    elif manifest.exists():
-        metadata = files.read_metadata(manifest)
-        if metadata.get("prepared_from") != prepared_from:
-            raise PrepareError(
-                f"{manifest} was prepared from other files or options ({metadata['command']}); "
-                "--overwrite prepares it again and drops its folds, --manifests DIR keeps both"
-            )
-        return Summary(**(metadata["summary"] | {"manifest": str(manifest), "up_to_date": True}))
 
-    names = [f"{number:05d}-{key[:16]}.parquet" for number, key in enumerate(keys)]
-    todo: Work = {parts / name: chunk for name, chunk in zip(names, chunks, strict=True)}
-    parts.mkdir(parents=True, exist_ok=True)
-    step = partial(_make_part, dataset.name, raw, None if published else detect.pick_device(device))
-    _work(step, todo, workers, progress)
+def _about(dataset: Dataset, chosen: protocol.Protocol, published: bool, crop: schema.Crop) -> dict[str, Any]:
+    """Return what a manifest says of itself before anything is made."""
+    return _as_read({
+        "crop": asdict(crop),
+        "command": f"fertools prepare {dataset.name} --protocol {chosen.name}"
+        + " --landmarks published" * published + crop.options,
+        "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
+        "protocol": asdict(chosen), "detector": {"name": "published"} if published else detect.provenance(),
+        "fertools": version("fertools"), "commit": files.commit(),
+    })  # fmt: skip
 
-    columns = ["face_id", "expression", "subject", "usable", "reason", "source"]
-    rows = pa.concat_tables(pq.read_table(path, columns=columns) for path in todo)
-    usable = rows.filter(rows["usable"])
-    refused = rows.filter(pc.invert(rows["usable"])).select(["face_id", "source", "reason"]).to_pylist()
+
+def _as_read(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of itself as it will be read from there."""
+    return dict(json.loads(json.dumps(about)))
+
+
+def _jobs(
+    dataset: Dataset, raw: Path, selected: Sequence[protocol.Selected], about: dict[str, Any], published: bool
+) -> list[ledger.Job]:
+    """Return the images with what their rows depend on, and the state of their files before anything is read."""
+    how = ledger.key(schema.VERSION, dataset.name, about["crop"], about["detector"]).hex()
+    states = ledger.states(raw, (item.sample.path for item in selected))
+    marks = (dataset.landmarks(raw, item.sample) if published else None for item in selected)
+    return [
+        ledger.Job(item, ledger.key(how, str(item), points), *state)
+        for item, points, state in zip(selected, marks, states, strict=True)
+    ]
+
+
+Run = Callable[[Sequence[ledger.Job]], Iterator[dict[str, Any]]]
+
+
+def _still_holding(jobs: Sequence[ledger.Job], rows: Rows, digests: Run, check_hashes: bool) -> Rows:
+    """Return the rows that still hold; images whose files look changed are hashed, or on request all."""
+    known = [job for job in jobs if job.key in rows]
+    doubtful = [job for job in known if check_hashes or not rows[job.key].holds(job)]
+    now = {job.key: rows[job.key].digest for job in known}
+    now |= dict.fromkeys((job.key for job in doubtful), "")
+    for done in digests(doubtful):
+        now |= zip(done.get("keys", ()), done.get("digests", ()), strict=True)
+    return {
+        job.key: rows[job.key]._replace(size=job.size, mtime_ns=job.mtime_ns)
+        for job in known
+        if now[job.key] == rows[job.key].digest
+    }
+
+
+def _make(
+    jobs: Sequence[ledger.Job], rows: Rows, make: Run, parts: Path, dataset: str, progress: Progress
+) -> Rows:  # fmt: skip
+    """Make the rows that are not there."""
+    todo = [job for job in jobs if job.key not in rows]
+    done, counts, made = len(jobs) - len(todo), [0, 0, 0], []
+    progress(done, len(jobs), "")
+    if todo:
+        files.make_folder(parts)
+    for result in make(todo):
+        part = chunks.make_lost_part(parts, dataset, result["lost"]) if "lost" in result else result
+        made.append(parts / part["part"])
+        counts = [sum(pair) for pair in zip(counts, part["counts"], strict=True)]
+        progress(done + sum(counts), len(jobs), "{} found, {} without a face, {} quarantined".format(*counts))
+    return ledger.of_parts(made)
+
+
+def _seal(earlier: Earlier, jobs: Sequence[ledger.Job], rows: Rows, about: dict[str, Any], overwrite: bool) -> bool:
+    """Write what differs from the earlier manifest, last of all the manifest; return whether that stays as it is."""
+    manifest, ordered = earlier.manifest, [rows[job.key] for job in jobs]
+    same = earlier.has_rows(ordered, about)
+    if not (same or overwrite):
+        earlier.refuse("its rows change")
+    prepared_from = earlier.metadata["prepared_from"] if same else about["prepared_from"]
+    if not same or list(earlier.rows.values()) != ordered:
+        ledger.write(jobs, rows, manifest, prepared_from)
+    if same and earlier.metadata["summary"] == about["summary"]:
+        return True
+    if same:  # but for what else was found: folds and groups stay
+        files.write(files.groups(manifest), manifest, {**earlier.metadata, "summary": about["summary"]})
+    else:
+        files.write(map(_without_folds, ledger.gather(ordered)), manifest, about)
+    ledger.remove_others(manifest, prepared_from)
+    return False
+
+
+def _without_folds(rows: pa.Table) -> pa.Table:
+    """Return rows without what was made of those beside which they stood before."""
+    for name in ("fold", "group"):
+        place, field = schema.FACES.get_field_index(name), schema.FACES.field(name)
+        rows = rows.set_column(place, field, pa.nulls(len(rows), field.type))
+    return rows
+
+
+def _summary(
+    dataset: Dataset, chosen: protocol.Protocol, raw: Path, found: Sequence[Sample | Quarantined],
+    selected: Sequence[protocol.Selected], rows: Sequence[ledger.Row],
+) -> Summary:  # fmt: skip
+    """Return what was found, from the rows that came of it."""
+    names = ["face_id", "expression", "subject", "usable", "reason", "source"]
+    faces = pa.concat_tables(ledger.gather(rows, names))
+    usable = faces.filter(faces["usable"])
+    refused = faces.filter(pc.invert(faces["usable"])).select(["face_id", "source", "reason"]).to_pylist()
     unusable = [Quarantined(Path(_where(dataset.name, row)), row["reason"]) for row in refused]
-    every_bad = sorted([*quarantined, *unsound, *unusable], key=lambda item: str(item.path))
-    summary = Summary(
-        dataset=dataset.name, protocol=chosen.name, manifest=manifest.name,
+    samples = [item for item in found if isinstance(item, Sample)]
+    others = {sample.path for sample in samples if sample.place is None} - {item.sample.path for item in selected}
+    unsound = [bad for path in sorted(others) if (bad := _inspect(raw, path))]
+    strange = [item for item in found if isinstance(item, Quarantined)]
+    every_bad = sorted([*strange, *unsound, *unusable], key=lambda item: str(item.path))
+    return Summary(
+        dataset=dataset.name, protocol=chosen.name, manifest=files.manifest_path(Path(), dataset.name).name,
         found=len(found), usable=len(usable), outside=len(samples) - len(selected) - len(unsound),
         quarantined=[{"path": item.path.as_posix(), "reason": item.reason} for item in every_bad],
         expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items(), key=str)),
         subjects=len(set(usable["subject"].to_pylist()) - {None}),
         expected=chosen.num_images, drawn=(raw / "drawn.json").exists(),
     )  # fmt: skip
-    metadata = {
-        "summary": asdict(summary), "prepared_from": prepared_from,
-        "command": f"fertools prepare {dataset.name} --protocol {chosen.name}" + " --landmarks published" * published,
-        "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
-        "protocol": asdict(chosen), "detector": {"name": "published"} if published else detect.provenance(),
-        "fertools": version("fertools"), "commit": files.commit(),
-    }  # fmt: skip
-    files.write((pq.read_table(path, schema=schema.FACES) for path in todo), manifest, metadata)
-    shutil.rmtree(parts)
-    return replace(summary, manifest=str(manifest))
 
 
 def _where(dataset: str, row: dict[str, str]) -> str:
@@ -168,73 +276,6 @@ def _inspect(raw: Path, path: Path) -> Quarantined | None:
     except images.ImageError as error:
         return Quarantined(path, str(error))
     return None
-
-
-def _key(
-    dataset: Dataset, chosen: protocol.Protocol, published: bool, raw: Path, chunk: Sequence[protocol.Selected]
-) -> str:
-    """Return the hash of all that a chunk depends on: options, detector, what is selected, and the files' bytes."""
-    how = "published landmarks" if published else detect.provenance()
-    what = [schema.VERSION, schema.CROP_SIZE, dataset.name, chosen.name, how]
-    for item in chunk:
-        marks = dataset.landmarks(raw, item.sample) if published else None
-        what.append([str(item), marks, _digest(raw, item.sample.path, item.sample.place is not None)])
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
-
-
-def _digest(raw: Path, path: Path, holds_many: bool) -> str:
-    """Return the hash of a file; of one that holds many images, as often as it is asked for."""
-    try:
-        return _whole_digest(raw, path) if holds_many else hashlib.sha256(images.read_bytes(raw, path)).hexdigest()
-    except images.ImageError as error:
-        return str(error)
-
-
-@cache
-def _whole_digest(raw: Path, path: Path) -> str:
-    return files.file_sha256(images.target(raw, path))
-
-
-# --- chunks
-
-Step = Callable[[Path, Sequence[protocol.Selected]], Path]  # makes one part
-
-
-def _work(step: Step, todo: Work, workers: int, progress: Progress) -> None:
-    """Make every part that is not there yet, on one process or several."""
-    total = sum(map(len, todo.values()))
-    missing = [path for path in todo if not path.exists()]
-    done = total - sum(len(todo[path]) for path in missing)
-    progress(done, total)
-    for path in _finished(step, {path: todo[path] for path in missing}, workers):
-        done += len(todo[path])
-        progress(done, total)
-
-
-def _finished(step: Step, todo: Work, workers: int) -> Iterator[Path]:
-    if workers == 1 or len(todo) <= 1:
-        for path, chunk in todo.items():
-            yield step(path, chunk)
-        return
-    with ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _start_worker) as pool:
-        futures = [pool.submit(step, path, chunk) for path, chunk in todo.items()]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: chunks in work are finished
-    cv2.setNumThreads(1)
-
-
-def _make_part(dataset: str, raw: Path, device: str | None, path: Path, chunk: Sequence[protocol.Selected]) -> Path:
-    found = [face_row(DATASETS[dataset], raw, item, device) for item in chunk]
-    with files.whole_file(path, schema.FACES, {}) as writer:
-        writer.write_table(pa.Table.from_pylist(found, schema=schema.FACES))
-    return path
 
 
 def describe(summary: Summary) -> str:

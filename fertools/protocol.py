@@ -97,6 +97,10 @@ PROTOCOLS = {  # the first of a dataset is its default
             "and the folds are dealt to these",
         ),
         Protocol(
+            name="ifgan_ckplus_neutral", dataset="ckplus", expressions=SIX, first_as_neutral=1, last=3, num_images=1236,
+            source="IF-GAN: of these, BU-3DFE's and MMI's are RAF-DB's average faces; first frames are neutral",
+        ),
+        Protocol(
             name="dice_oulu", dataset="oulucasia", expressions=SIX, conditions=("VL/Strong/",), last=3, num_images=1440,
             source="DICE-FER section 5.1: last three frames of 480 sequences. It names no light; this is the usual one",
         ),
@@ -121,10 +125,19 @@ PROTOCOLS = {  # the first of a dataset is its default
             source="IF-GAN: the last two levels of intensity of six expressions of 100 people; frontal textures",
         ),
         Protocol(
+            name="ifgan_bu3dfe_neutral", dataset="bu3dfe", expressions=SEVEN, frames=(0, 3, 4), num_images=1300,
+            source="IF-GAN: of these, CK+'s and MMI's are RAF-DB's average faces; NE00 is neutral",
+        ),
+        Protocol(
             name="ifgan_mmi", dataset="mmi", expressions=SIX, conditions=("frontal/", "dual/"), at_apex=3,
             num_images=624,
             source="IF-GAN: three middle frames of 208 frontal sequences of 31 people; it does not say which these "
             "are: frontal videos, and the frontal face of dual ones, with one of six expressions",
+        ),
+        Protocol(
+            name="ifgan_mmi_neutral", dataset="mmi", expressions=SIX, conditions=("frontal/", "dual/"),
+            first_as_neutral=1, at_apex=3, num_images=832,
+            source="IF-GAN: of these, BU-3DFE's and CK+'s are RAF-DB's average faces; first frames are neutral",
         ),
         Protocol(
             name="fer2013_7c", dataset="fer2013", expressions=SEVEN, num_images=35887, folds="official",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
-from manifests.schema import CROP_SIZE, FACE_SIZE
+from manifests.schema import DEFAULT_CROP
 
 KINDS = ("zca", "standardize", "none")
 MAX_FACES = 4096  # fewer faces leave the small components uncertain, more change little and cost much
@@ -71,6 +71,6 @@ def fit_zca(faces: NDArray[np.uint8], rank: int = MAX_RANK, epsilon: float = EPS
 
 
 def centre(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the upright faces in the middle of stored crops: (faces, 144, 144) -> (faces, 112, 112)."""
-    margin = (CROP_SIZE - FACE_SIZE) // 2
+    """Return the upright faces in the middle of crops of 128 px: (faces, 144, 144, ...) -> (faces, 112, 112, ...)."""
+    margin = DEFAULT_CROP.margin
     return crops[:, margin:-margin, margin:-margin]

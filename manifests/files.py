@@ -8,7 +8,8 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from manifests.schema import (
-    CROP_SIZE,
+    DEFAULT_CROP,
     FACES,
-    IMAGE_BYTES,
     PAIRS,
-    PGM_HEADER,
     ROW_GROUP,
     VERSION,
     WHITENING,
+    Crop,
     ManifestError,
     check,
     check_columns,
     check_pairs,
     check_rows,
+    crop_of,
 )
 
 
@@ -76,36 +77,56 @@ def find(manifests: Path, datasets: Sequence[str] | None = None) -> list[Path]:
     return paths
 
 
-def encode_image(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a (144, 144) grey crop as the bytes of a PGM file."""
-    assert pixels.shape == (CROP_SIZE, CROP_SIZE) and pixels.dtype == np.uint8
-    return PGM_HEADER + pixels.tobytes()
+def encode_image(pixels: NDArray[np.uint8], crop: Crop = DEFAULT_CROP) -> bytes:
+    """Return a stored crop, (144, 144) or as `crop.shape` says, as the bytes of a PGM or PPM file."""
+    assert pixels.shape == crop.shape and pixels.dtype == np.uint8
+    return crop.header + pixels.tobytes()
 
 
-def decode_images(images: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
-    """Return the pixels of an image column without nulls: (rows, 144, 144)."""
+def decode_images(images: pa.ChunkedArray | pa.Array, crop: Crop = DEFAULT_CROP) -> NDArray[np.uint8]:
+    """Return the pixels of an image column without nulls: (rows, 144, 144), or as `crop.shape` says."""
     parts = images.chunks if isinstance(images, pa.ChunkedArray) else [images]
-    whole = np.empty((len(images), CROP_SIZE, CROP_SIZE), np.uint8)
+    whole = np.empty((len(images), *crop.shape), np.uint8)
     at = 0
     for part in parts:
         data = part.field("bytes")
         if len(data) == 0:
             continue
         start = int(np.frombuffer(data.buffers()[1], np.int32)[data.offset])
-        flat = np.frombuffer(data.buffers()[2], np.uint8, len(data) * IMAGE_BYTES, start)
-        pixels = flat.reshape(len(data), IMAGE_BYTES)[:, len(PGM_HEADER) :]
-        whole[at : at + len(data)] = pixels.reshape(-1, CROP_SIZE, CROP_SIZE)
+        flat = np.frombuffer(data.buffers()[2], np.uint8, len(data) * crop.num_bytes, start)
+        pixels = flat.reshape(len(data), crop.num_bytes)[:, len(crop.header) :]
+        whole[at : at + len(data)] = pixels.reshape(-1, *crop.shape)
         at += len(data)
     return whole
 
 
-def read_images(manifest: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """Return the crops of some usable rows, in the order asked: (rows, 144, 144).
+def read_crop(manifest: Path) -> Crop:
+    """Return how the faces of a manifest are cut out."""
+    return crop_of(read_metadata(manifest))
+
+
+def read_images(manifest: Path, rows: NDArray[np.integer[Any]], seen: Crop | None = None) -> NDArray[np.uint8]:
+    """Return the crops of some usable rows, in the order asked: (rows, 144, 144), or as the crop's `shape` says.
 
     Memory: the result and one row group, whatever the size of the manifest.
+
+    Args:
+        manifest: of which dataset.
+        rows: from 0.
+        seen: as which crop, smaller than it is stored, or in grey; null: as it is stored.
+
+    Raises:
+        ManifestError: the stored crops are smaller, grey or aligned otherwise.
     """
+    crop = read_crop(manifest)
+    seen = seen or crop
+    if seen.align != crop.align or seen.size > crop.size or (seen.color, crop.color) == ("rgb", "grey"):
+        raise ManifestError(
+            f"{manifest} holds {crop}, not {seen}; prepare it again: fertools prepare {manifest.stem} --overwrite"
+            f"{seen.options}"
+        )
     order = np.argsort(rows, kind="stable")
-    crops = np.empty((len(rows), CROP_SIZE, CROP_SIZE), np.uint8)
+    crops = np.empty((len(rows), *seen.shape), np.uint8)
     first = 0
     with pq.ParquetFile(manifest) as file:
         for group in range(file.num_row_groups):
@@ -114,7 +135,7 @@ def read_images(manifest: Path, rows: NDArray[np.integer[Any]]) -> NDArray[np.ui
             if high > low:
                 images = file.read_row_group(group, ["image"])["image"]
                 mine = order[low:high]
-                crops[mine] = decode_images(images.take(pa.array(rows[mine] - first)))
+                crops[mine] = seen.of(decode_images(images.take(pa.array(rows[mine] - first)), crop))
             first = last
     return crops
 
@@ -127,9 +148,13 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
     """
     metadata = read_metadata(manifest)
     names = [name for name in FACES.names if images or name != "image"]
-    faces = pq.read_table(manifest, columns=names)
+    with pq.ParquetFile(manifest) as file:  # read_table would import all of pyarrow.dataset first
+        faces = file.read(names)
     check_columns(faces, FACES if images else FACES.remove(FACES.get_field_index("image")))
-    (check if images else check_rows)(faces)
+    if images:
+        check(faces, crop_of(metadata))
+    else:
+        check_rows(faces)
     return faces.replace_schema_metadata(_encode(metadata))
 
 
@@ -156,10 +181,10 @@ def write(parts: Iterable[pa.Table], path: Path, metadata: Mapping[str, Any]) ->
 
     Memory: one row group of 1,000 faces, and all rows without their images.
     """
-    seen = []
+    seen, crop = [], crop_of(metadata)
     with whole_file(path, FACES, metadata) as writer:
         for group in _row_groups(parts):
-            check(group)
+            check(group, crop)
             seen.append(group.drop_columns("image"))
             writer.write_table(group.combine_chunks())  # the bytes must not tell how the parts were cut
         check_rows(pa.concat_tables(seen or [FACES.empty_table()]))
@@ -176,23 +201,44 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield waiting
 
 
-def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
-    """Fill in one column of a manifest (fold, group), a row group at a time, and what it says of itself."""
-    place, field = FACES.get_field_index(name), FACES.field(name)
-    column = pa.array(values, field.type)
-    check_rows(read(manifest).set_column(place, field, column))
-    first = 0
-    with pq.ParquetFile(manifest) as file, whole_file(manifest, FACES, metadata) as writer:
+def groups(manifest: Path) -> Iterator[pa.Table]:
+    """Yield the rows of a manifest, a row group at a time."""
+    with pq.ParquetFile(manifest) as file:
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
+            yield file.read_row_group(group)
+
+
+def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
+    """Fill in one column of a manifest (fold, group), a row group at a time, and what it says of itself.
+
+    A manifest that holds and says just this is left as it is: with its images, all of it would be copied.
+    """
+    place, field = FACES.get_field_index(name), FACES.field(name)
+    column, faces = pa.array(values, field.type), read(manifest)
+    check_rows(faces.set_column(place, field, column))
+    if read_metadata(manifest) == metadata and faces[name].combine_chunks().equals(column):
+        return
+    first = 0
+    with whole_file(manifest, FACES, metadata) as writer:
+        for rows in _ahead(groups(manifest)):
             writer.write_table(rows.set_column(place, field, column.slice(first, len(rows))))
             first += len(rows)
+
+
+def _ahead(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the tables; each is made, in a thread, while the one before it is used."""
+    with ThreadPoolExecutor(1) as worker:
+        rest = iter(tables)
+        coming = worker.submit(next, rest, None)
+        while (table := coming.result()) is not None:
+            coming = worker.submit(next, rest, None)
+            yield table
 
 
 def write_pairs(tables: Iterable[pa.Table], faces: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
     """Write the checked pairs of a manifest whole, each table (one fold) in row groups of its own."""
     with whole_file(path, PAIRS, metadata) as writer:
-        for table in tables:
+        for table in _ahead(tables):
             check_pairs(table, faces)
             writer.write_table(table)
 
@@ -228,11 +274,15 @@ def read_whitening(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 @contextmanager
 def whole_file(path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> Iterator[pq.ParquetWriter]:
-    """Open a Parquet file for writing; it appears under its name only when it is complete."""
+    """Open a Parquet file for writing; it appears under its name only when it is complete.
+
+    Raises:
+        ManifestError: it cannot be written: a full disk, a folder that is read only.
+    """
     part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = ["expression", "subject", "group", "sequence", "role", "reason", "dataset", "label", "split"]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(
             part,
             schema.with_metadata(_encode(metadata)),
@@ -242,8 +292,30 @@ def whole_file(path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> It
         ) as writer:
             yield writer
         part.replace(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that could not be made
+            part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in.
+
+    Raises:
+        ManifestError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> ManifestError:
+    return ManifestError(
+        f"{path} cannot be written ({error.strerror or error}); nothing is left half-written. Mend that, or name "
+        "another folder, and run the same command again"
+    )
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

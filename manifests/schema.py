@@ -1,5 +1,7 @@
 """Columns of a manifest and of what stands beside it, and the rules that every one of them keeps."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,9 @@ from numpy.typing import NDArray
 VERSION = 2
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
-FACE_SIZE = 112  # px: what a network sees
-CROP_SIZE = 144  # px: what is stored. A 112 px square turned by 15 degrees fills 112 (cos 15 + sin 15) = 137.2 px
 ANGLES = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0)  # degrees; with and without a flip, the 14 variants of a face
 ROW_GROUP = 1000
-
-# A stored crop is a binary PGM: any image library opens it, and its pixels follow a header of fixed length.
-PGM_HEADER = f"P5 {CROP_SIZE} {CROP_SIZE} 255\n".encode()
-IMAGE_BYTES = len(PGM_HEADER) + CROP_SIZE * CROP_SIZE
+PAIRS_AT_ONCE = 1 << 16  # to check: what that takes stays in a processor's cache
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as Hugging Face datasets stores pictures
 
@@ -47,7 +44,7 @@ FACES = pa.schema(
         _field("reason", pa.string(), "why the face is not usable"),
         _field("usable", pa.bool_(), "a face was found and aligned", nullable=False),
         _field("fold", pa.int8(), "fold, from 1, whose test part holds this face; null before make-folds"),
-        _field("image", IMAGE, "aligned grey crop, 144 x 144 px, as a PGM file", "uint8"),
+        _field("image", IMAGE, "aligned crop, a PGM (grey) or PPM (colour) file; see metadata `crop`", "uint8"),
     ]
 )
 PAIRS = pa.schema(
@@ -72,15 +69,115 @@ class ManifestError(ValueError):
     """A manifest breaks the contract; the message names the rule and the row, and says what to do."""
 
 
-def check(faces: pa.Table) -> None:
+SIZES = (128, 256)
+ALIGNMENTS = ("five-points", "eyes-nose")
+COLORS = ("grey", "rgb")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How every face of a manifest is cut out; its metadata says so under `crop`, and without it, this is the default.
+
+    A crop is stored as a binary PGM or PPM: any image library opens it, and its pixels follow a header of fixed length.
+
+    Attributes:
+        size: side of the aligned picture as papers count it, px: 7/8 of it are seen at a time, 9/8 of it are stored.
+        align: by which of the five landmarks.
+        color: grey, or rgb as in the source (three equal channels of a grey one).
+    """
+
+    size: int = 128
+    align: str = "five-points"
+    color: str = "grey"
+
+    def __post_init__(self) -> None:
+        """Refuse what no crop can be."""
+        for name, value, known in (
+            ("size", self.size, SIZES), ("align", self.align, ALIGNMENTS), ("color", self.color, COLORS)
+        ):  # fmt: skip
+            if value not in known:
+                raise ManifestError(f"no crop of {name} {value!r}; known: {', '.join(map(str, known))}")
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.color} crops of {self.size} px aligned by {self.align}"
+
+    @property
+    def face(self) -> int:
+        """Side of what a network sees, px: 112 or 224."""
+        return self.size * 7 // 8
+
+    @property
+    def stored(self) -> int:
+        """Side of what is stored, px: 144 or 288. A face turned by 15 degrees fills 1.22 of its own side."""
+        return self.size * 9 // 8
+
+    @property
+    def margin(self) -> int:
+        """Stored px on each side of the face: 16 or 32."""
+        return self.size // 8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stored pixels: (rows, columns), in colour (rows, columns, 3)."""
+        return (self.stored, self.stored, *(3,) * (self.color == "rgb"))
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the pixels in a file."""
+        return f"P{6 if self.color == 'rgb' else 5} {self.stored} {self.stored} 255\n".encode()
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of a file."""
+        return len(self.header) + int(np.prod(self.shape))
+
+    @property
+    def suffix(self) -> str:
+        """How a file's name ends."""
+        return ".ppm" if self.color == "rgb" else ".pgm"
+
+    @property
+    def least(self) -> "Crop":
+        """As what any crop of this alignment can be read: grey, 128 px."""
+        return replace(self, size=min(SIZES), color="grey")
+
+    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return stored crops as this one: luma of colours (BT.601, in 256ths), means of what a larger pixel covers."""
+        if pixels.ndim > len(self.shape) + 1:
+            red, green, blue = np.moveaxis(pixels, -1, 0)
+            luma = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)
+            pixels = ((luma + 128) >> 8).astype(np.uint8)
+        if (factor := pixels.shape[1] // self.stored) > 1:
+            parts = [pixels[:, down::factor, right::factor] for down in range(factor) for right in range(factor)]
+            total = np.sum(parts, axis=0, dtype=np.uint16)
+            pixels = ((total + factor**2 // 2) // factor**2).astype(np.uint8)
+        return pixels
+
+    @property
+    def options(self) -> str:
+        """What of `fertools prepare` makes it, where that is not the default."""
+        usual, mine = vars(DEFAULT_CROP), vars(self)
+        return "".join(f" --{name} {value}" for name, value in mine.items() if value != usual[name])
+
+
+DEFAULT_CROP = Crop()
+
+
+def crop_of(metadata: Mapping[str, Any]) -> Crop:
+    """Return how the faces of a manifest are cut out, by what it says of itself."""
+    return Crop(**metadata.get("crop", {}))
+
+
+def check(faces: pa.Table, crop: Crop = DEFAULT_CROP) -> None:
     """Raise ManifestError at the first broken rule of a table of faces."""
     check_columns(faces, FACES)
     _refuse(
         faces, pc.invert(pc.is_in(faces["expression"], pa.array([*EXPRESSIONS, None]))), "has an unknown expression"
     )
     image_size = pc.fill_null(pc.binary_length(pc.struct_field(faces["image"], "bytes")), 0)
-    whole = pc.equal(image_size, pa.scalar(IMAGE_BYTES, image_size.type))
-    _refuse(faces, pc.and_(faces["usable"], pc.invert(whole)), f"is usable without an image of {IMAGE_BYTES} bytes")
+    whole = pc.equal(image_size, pa.scalar(crop.num_bytes, image_size.type))
+    _refuse(faces, pc.and_(faces["usable"], pc.invert(whole)), f"is usable without an image of {crop.num_bytes} bytes")
     _refuse(
         faces, pc.and_(pc.invert(faces["usable"]), pc.is_null(faces["reason"])), "is not usable and gives no reason"
     )
@@ -93,11 +190,13 @@ def check_rows(faces: pa.Table) -> None:
     if twice := counts[0].filter(pc.greater(counts[1], 1)).to_pylist():
         raise ManifestError(f"face_id {twice[0]!r} stands twice; {len(twice)} ids do")
     known = faces.select(["subject", "fold"]).drop_null()
-    folds = known.group_by("subject").aggregate([("fold", "min"), ("fold", "max")])
-    split = folds.filter(pc.not_equal(folds["fold_min"], folds["fold_max"])).to_pylist()
-    if split:
+    who, folds = codes(known["subject"]), known["fold"].to_numpy()
+    fold_of = np.empty(who.max(initial=0) + 1, np.int8)
+    fold_of[who] = folds
+    if (split := fold_of[who] != folds).any():
+        row = int(split.argmax())
         raise ManifestError(
-            f"subject {split[0]['subject']!r} is in folds {split[0]['fold_min']} and {split[0]['fold_max']}; "
+            f"subject {known['subject'][row].as_py()!r} is in folds {folds[row]} and {fold_of[who[row]]}; "
             "a subject belongs to one fold"
         )
 
@@ -106,28 +205,38 @@ def check_pairs(pairs: pa.Table, faces: pa.Table) -> None:
     """Raise ManifestError unless every pair shares an expression, joins two people and lies in one training part."""
     check_columns(pairs, PAIRS)
     usable, fold = np.array(faces["usable"]), faces["fold"].fill_null(0).to_numpy()
-    test_fold, anchor, partner = (pairs[name].to_numpy() for name in ("fold", "anchor", "partner"))
-    next_fold = test_fold % fold.max(initial=0) + 1
-    broken = {
-        "joins two expressions": _differ(faces["expression"], anchor, partner),
-        "joins one person": ~_differ(faces["subject"], anchor, partner),
-        "joins one sequence": ~_differ(faces["sequence"], anchor, partner),
-        "joins a face to itself": anchor == partner,
-        "uses a face that is not usable": ~(usable[anchor] & usable[partner]),
-    }
-    for face in (anchor, partner):
-        broken["leaves the training part of its fold"] = (fold[face] == test_fold) | (fold[face] == next_fold)
+    expression, subject, sequence = (codes(faces[name]) for name in ("expression", "subject", "sequence"))
+    last = fold.max(initial=0)
+    for first in range(0, len(pairs), PAIRS_AT_ONCE):
+        some = pairs.slice(first, PAIRS_AT_ONCE)
+        anchor, partner = (np.array(some[side], np.intp) for side in ("anchor", "partner"))
+        test_fold, folds = some["fold"].to_numpy(), (fold.take(anchor), fold.take(partner))
+        next_fold = np.where(test_fold == last, 1, test_fold + 1)
+        broken = {
+            "joins two expressions": _differ(expression, anchor, partner),
+            "joins one person": ~_differ(subject, anchor, partner),
+            "joins one sequence": ~_differ(sequence, anchor, partner),
+            "joins a face to itself": anchor == partner,
+            "uses a face that is not usable": ~(usable.take(anchor) & usable.take(partner)),
+            "leaves the training part of its fold": np.any([(f == test_fold) | (f == next_fold) for f in folds], 0),
+        }
         for rule, rows in broken.items():
             if rows.any():
                 row = int(rows.argmax())
                 ids = [faces["face_id"][int(side[row])].as_py() for side in (anchor, partner)]
-                raise ManifestError(f"pair {row} of fold {test_fold[row]}, {' and '.join(ids)}, {rule}")
+                raise ManifestError(f"pair {first + row} of fold {test_fold[row]}, {' and '.join(ids)}, {rule}")
 
 
-def _differ(column: pa.ChunkedArray, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where two rows differ in a column; what is not known differs from everything."""
-    codes = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    different: NDArray[np.bool_] = (codes[left] != codes[right]) | (codes[left] == -1)
+def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Return a number for each value of a column, from 0 in the order that they come in; -1 for what is not known."""
+    numbers: NDArray[np.int32] = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    return numbers
+
+
+def _differ(known: NDArray[np.int32], left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where two rows differ; what is not known differs from everything."""
+    left, right = known.take(left), known.take(right)
+    different: NDArray[np.bool_] = (left != right) | (left == -1)
     return different
 
 

@@ -1,7 +1,10 @@
+import dataclasses
 import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two busy processes on two cores stand still else
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks of tests are too small for more
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow as pa
@@ -30,17 +33,19 @@ def seeded():
 def make_faces():
     """A table of faces from the columns that matter: unset ones are null, images are drawn by chance."""
 
-    def make(**columns):
+    def make(crop=schema.DEFAULT_CROP, **columns):
         num = len(next(iter(columns.values())))
-        generator = np.random.default_rng(0)
-        images = generator.integers(0, 256, (num, schema.CROP_SIZE, schema.CROP_SIZE), dtype=np.uint8)
+        images = np.random.default_rng(0).integers(0, 256, (num, *crop.shape), dtype=np.uint8)
         base = {
             "face_id": [f"set/{row}" for row in range(num)],
             "expression": ["anger"] * num,
             "dataset": ["set"] * num,
             "usable": [True] * num,
             "source": [f"{row}.png" for row in range(num)],
-            "image": [{"bytes": files.encode_image(image), "path": f"{row}.pgm"} for row, image in enumerate(images)],
+            "image": [
+                {"bytes": files.encode_image(image, crop), "path": f"{row}{crop.suffix}"}
+                for row, image in enumerate(images)
+            ],
         }
         empty = {name: [None] * num for name in schema.FACES.names}
         return pa.table({**empty, **base, **columns}, schema=schema.FACES)
@@ -73,14 +78,27 @@ def patterns(tmp_path_factory) -> Path:
 
     The expression is the square's column, the person its row and the background's grey.
     """
+    return write_patterns(tmp_path_factory.mktemp("patterns"), schema.DEFAULT_CROP)
+
+
+@pytest.fixture(scope="session")
+def large_patterns(tmp_path_factory) -> Path:
+    """The same, twice as large and in colour: green is half of red, blue its negative."""
+    return write_patterns(tmp_path_factory.mktemp("large"), schema.Crop(256, "eyes-nose", "rgb"))
+
+
+def write_patterns(folder: Path, crop: schema.Crop) -> Path:
     generator = np.random.default_rng(0)
     rows = []
     for person in range(8):
         for place, expression in enumerate(("anger", "fear", "happiness")):
             for take in range(2):
-                image = generator.normal(60 + 15 * person, 8, (schema.CROP_SIZE, schema.CROP_SIZE))
+                image = generator.normal(60 + 15 * person, 8, (144, 144))
                 top, left = 34 + 8 * person, 32 + 26 * place
                 image[top : top + 20, left : left + 20] += 100
+                image = image.clip(0, 255).astype(np.uint8).repeat(crop.size // 128, 0).repeat(crop.size // 128, 1)
+                if crop.color == "rgb":
+                    image = np.stack([image, image // 2, 255 - image], axis=-1)
                 rows.append(
                     dict.fromkeys(schema.FACES.names)
                     | {
@@ -91,11 +109,11 @@ def patterns(tmp_path_factory) -> Path:
                         "dataset": "set",
                         "usable": True,
                         "source": "drawn",
-                        "image": {"bytes": files.encode_image(image.clip(0, 255).astype(np.uint8)), "path": "x.pgm"},
+                        "image": {"bytes": files.encode_image(image, crop), "path": "x" + crop.suffix},
                     }
                 )
-    manifest = tmp_path_factory.mktemp("patterns") / "set.parquet"
-    about = {"commit": None, "summary": {"protocol": "all", "drawn": True}}
+    manifest = folder / "set.parquet"
+    about = {"commit": None, "crop": dataclasses.asdict(crop), "summary": {"protocol": "all", "drawn": True}}
     files.write([pa.Table.from_pylist(rows, schema=schema.FACES)], manifest, about)
     make_folds(manifest, 4, "standardize", seed=0)
     return manifest

@@ -1,8 +1,10 @@
 """Runs that take a second: every method, narrow, for a few epochs."""
 
+import math
+
 import torch
 
-from trainer.fit import Asked
+from trainer.fit import Asked, fit
 from trainer.methods import build
 
 CPU = torch.device("cpu")
@@ -21,6 +23,25 @@ def silent(*_):
 def asked(manifest, method, *settings, fold=1, seed=0, preset="demo"):
     settings = ("width=4", "batch_size=12", *SMALL[method], *settings)
     return Asked(manifest=manifest, method=method, preset=preset, settings=settings, epochs=None, fold=fold, seed=seed)
+
+
+class Stop:
+    """Interrupts a training after so many epochs, or steps: what reports, and what is asked."""
+
+    def __init__(self, epochs=math.inf, steps=math.inf):
+        self.epochs, self.steps = epochs, steps
+
+    def report(self, *_):
+        self.epochs -= 1
+
+    def asked(self):
+        self.steps -= 1
+        return self.epochs <= 0 or self.steps < 0
+
+
+def cut_short(ask, runs, **when):
+    stop = Stop(**when)
+    return fit(ask, runs, CPU, stop.report, stop.asked)
 
 
 def weights(run):

@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fertools import align
 from fertools.align import TEMPLATE, AlignmentError, crop, crop_matrix, similarity
+from manifests.schema import DEFAULT_CROP, Crop
+
+LARGE = Crop(256, "eyes-nose", "rgb")
 
 
 @given(angle=st.floats(-3, 3), scale=st.floats(0.1, 10), shift=st.floats(-500, 500))
@@ -68,3 +72,69 @@ def test_a_shrinking_crop_errs_a_third_of_a_bilinear_one_at_most():
     reference /= 64
     plain = cv2.warpAffine(image, matrix, (144, 144), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     assert np.abs(crop(image, matrix) - reference).mean() < np.abs(plain - reference).mean() / 3
+
+
+# --- other crops
+
+
+def photograph(generator, scale=3.1, angle=0.2):
+    """A smooth picture in colour and the landmarks of a turned face in it, whose mouth is not where others' are."""
+    noise = generator.integers(0, 256, (700, 700, 3), dtype=np.uint8)
+    image = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 12), None, 0, 255, cv2.NORM_MINMAX)
+    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    face = TEMPLATE.copy()
+    face[3:] += [3, 9]
+    return image, (face - 56) @ rotation.T + [350, 345]
+
+
+def test_eyes_and_nose_land_on_the_template_whatever_the_mouth_does():
+    image, landmarks = photograph(np.random.default_rng(0))
+    for place in landmarks[:3].round().astype(int):
+        cv2.circle(image, place.tolist(), 26, (0, 0, 0), -1)
+        cv2.circle(image, place.tolist(), 6, (255, 255, 255), -1)
+    seen = crop(image, crop_matrix(landmarks.round(), LARGE), LARGE).min(2)
+    for x, y in TEMPLATE[:3] * 2 + 0.5 + 32:
+        top, left = round(y) - 8, round(x) - 8
+        window = np.where(seen[top : top + 17, left : left + 17] > 128, 1.0, 0)
+        rows, columns = np.indices(window.shape)
+        centre = np.array([(columns * window).sum(), (rows * window).sum()]) / window.sum() + [left, top]
+        assert np.abs(centre - [x, y]).max() < 1
+
+
+def test_five_points_weigh_the_mouth_and_eyes_and_nose_do_not():
+    _, landmarks = photograph(np.random.default_rng(0))
+    smiling = landmarks.copy()
+    smiling[3:] += [[-20, -30], [20, -30]]
+    for kind, same in (("five-points", False), ("eyes-nose", True)):
+        matrices = [crop_matrix(points, Crop(256, kind)) for points in (landmarks, smiling)]
+        assert np.allclose(*matrices) == same
+
+
+@pytest.mark.parametrize("kind", ["five-points", "eyes-nose"])
+def test_a_large_crop_reduced_is_the_small_one(kind):
+    image, landmarks = photograph(np.random.default_rng(1))
+    small, large = (Crop(size, kind, "rgb") for size in (128, 256))
+    found = small.of(crop(image, crop_matrix(landmarks, large), large)[None])[0]
+    expected = crop(image, crop_matrix(landmarks, small), small)
+    assert np.abs(found.astype(int) - expected).max() <= 3 and expected.std() > 20
+
+
+def test_colours_are_aligned_as_greys_each_on_its_own():
+    image, landmarks = photograph(np.random.default_rng(2))
+    matrix = crop_matrix(landmarks, LARGE)
+    for channel in range(3):
+        alone = crop(np.ascontiguousarray(image[..., channel]), matrix, Crop(256))
+        np.testing.assert_array_equal(crop(image, matrix, LARGE)[..., channel], alone)
+
+
+@pytest.mark.parametrize("wanted", [DEFAULT_CROP, LARGE])
+def test_a_huge_face_is_not_warped_larger_than_a_bound(wanted, monkeypatch):
+    sides, warp = [], cv2.warpAffine
+
+    def watched(image, matrix, size, **options):
+        sides.extend(size)
+        return warp(image, matrix, size, **options)
+
+    monkeypatch.setattr(align.cv2, "warpAffine", watched)
+    found = crop(np.zeros((500, 500), np.uint8), np.array([[0.01, 0, 0], [0, 0.01, 0]]), wanted)
+    assert found.shape == (wanted.stored, wanted.stored) and sides == [2304, 2304]

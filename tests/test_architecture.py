@@ -16,7 +16,9 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "fertools.video": ["fertools.errors"],
     "fertools.protocol": ["fertools.dataset", "fertools.errors"],
     "fertools.images": ["fertools.errors"],
-    "fertools.detect": ["fertools.errors"],
+    "fertools.mtcnn": [],
+    "fertools.cascade": ["fertools.mtcnn"],
+    "fertools.detect": ["fertools.cascade", "fertools.errors"],
     "fertools.align": ["fertools.errors", "manifests.schema"],
     "fertools.whiten": ["fertools.errors", "manifests.schema"],
     "fertools.folds": ["fertools.errors"],
@@ -36,11 +38,48 @@ MAY_IMPORT = {  # longest prefix wins; what stands here is what a file may take 
     "trainer.method": [],
     "trainer.methods": ["trainer.config", "trainer.estimators", "trainer.losses", "trainer.method", "trainer.networks"],
     "trainer.methods.__init__": ["trainer.config", "trainer.method", "trainer.methods"],
-    "trainer.data": ["manifests", "trainer.method"],
+    "trainer.grids": ["manifests.schema"],
+    "trainer.data": ["manifests", "trainer.grids", "trainer.method"],
+    "trainer.board": ["trainer.errors"],
+    "trainer.extra": ["fertools.likeness", "manifests", "trainer.data"],  # these two alone call on fertools
+    "trainer.photos": [
+        "fertools.align",
+        "fertools.detect",
+        "fertools.errors",
+        "fertools.images",
+        "manifests.schema",
+        "trainer.errors",
+        "trainer.frames",
+    ],
     "trainer.run": ["trainer.errors"],
     "trainer.loop": ["trainer.errors", "trainer.method", "trainer.run"],
+    "trainer.frames": ["trainer.errors"],
+    "trainer.interrupts": [],
+    "trainer.lfw_bin": ["manifests.schema", "trainer.errors"],
+    "trainer.people": ["manifests", "trainer.data", "trainer.errors", "trainer.networks"],
+    "trainer.together": ["trainer.loop", "trainer.method", "trainer.networks", "trainer.run"],
+    "trainer.weights": ["trainer.errors", "trainer.networks"],
+    "trainer.layouts": ["trainer.errors", "trainer.method", "trainer.networks", "trainer.weights"],
+    "trainer.pictures": [
+        "trainer.board",
+        "trainer.data",
+        "trainer.errors",
+        "trainer.method",
+        "trainer.methods",
+        "trainer.run",
+    ],
     "trainer.metrics": ["trainer.estimators", "trainer.metrics", "trainer.networks"],
-    "trainer.figures": ["trainer.evaluate", "trainer.metrics", "trainer.papers", "trainer.report", "trainer.run"],
+    "trainer.figures": [
+        "trainer.board",
+        "trainer.data",
+        "trainer.evaluate",
+        "trainer.method",
+        "trainer.metrics",
+        "trainer.papers",
+        "trainer.pictures",
+        "trainer.report",
+        "trainer.run",
+    ],
     "trainer.summary": ["trainer.metrics", "trainer.report", "trainer.run"],
     "trainer.tables": ["trainer.metrics"],
     "trainer.papers": ["trainer.papers"],
@@ -85,7 +124,11 @@ def test_help_imports_nothing_heavy(command):
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_nothing_is_unpickled(file):
     loads = r"import pickle|pickle\.load|torch\.load\(|np\.load\(|joblib|allow_pickle"
-    assert re.findall(loads, (ROOT / file).read_text()) == []
+    found = re.findall(loads, (ROOT / file).read_text())
+    if file == Path("trainer/weights.py"):  # the one place, by torch's restricted reader
+        found.remove("torch.load(")
+        assert re.search(r"torch\.load\([^)]*weights_only=True", (ROOT / file).read_text())
+    assert found == []
 
 
 def test_the_lock_names_no_registry():

@@ -247,6 +247,33 @@ def test_a_fold_that_is_not_there_is_refused(write, tmp_path):
     assert "is not prepared" in run(f"audit raf-db --manifests {manifest.parent}", 2)
 
 
+# --- two manifests
+
+
+def test_faces_are_audited_against_all_of_another_dataset(write, tmp_path):
+    """A darker copy, and a person of the same name; what the other dataset shares within itself is not told."""
+    pixels = [crop(100 + row // 2, row % 2) for row in range(12)]
+    pixels[2], pixels[9] = np.clip(crop(1, 1) * 0.9, 0, 255).astype(np.uint8), pixels[8]
+    names = [f"other/{row}" for row in range(12)]
+    other = write(
+        image=[image(those) for those in pixels], subject=[*names[:11], "set/p5"], face_id=names, sequence=names,
+        source_sha256=[f"{row + 99:064x}" for row in range(12)],
+    )  # fmt: skip
+    other = other.rename(tmp_path / "other.parquet")
+    report = audit.against(write(), other)
+    assert {leak.kind: leak.faces for leak in report.total.leaks} == {
+        "subject": 2, "sequence": 0, "exact copy": 0, "near copy": 1
+    }  # fmt: skip
+    (pair,) = report.worst["near copy"]
+    assert (pair.test, pair.other) == ("set/3", "other/2")
+    assert "against" in audit.describe(report) and audit.page(report).count("data:image/png") == 6
+
+
+def test_against_another_dataset_no_split_is_taken(write):
+    error = run(f"audit set --manifests {write().parent} --against set --fold 1", 2)
+    assert "--against takes all faces" in error
+
+
 # --- groups as a user makes them
 
 

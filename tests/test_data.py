@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from fertools.make_folds import make_folds
 from fertools.whiten import centre, fit_zca
 from manifests import files
-from manifests.schema import ManifestError
-from trainer.data import MARGIN, FoldData, standardize, variant_grids, whitener
+from manifests.schema import DEFAULT_CROP, Crop, ManifestError
+from trainer.data import FoldData, standardize, whitener
+from trainer.grids import variant_grids
 from trainer.method import Faces, Pairs
 
 CPU = torch.device("cpu")
@@ -22,16 +23,17 @@ def data(patterns):
     return FoldData(patterns, 1, CPU)
 
 
-def turned(crops):
+def turned(crops, crop=DEFAULT_CROP):
     """All 14 variants of (n, 144, 144) crops: (14, n, 112, 112)."""
-    grids = variant_grids()
+    grids = variant_grids(crop)
     crops = torch.as_tensor(crops)[:, None].float()
     return [F.grid_sample(crops, grid.expand(len(crops), -1, -1, -1), align_corners=False)[:, 0] for grid in grids]
 
 
-def test_no_variant_invents_a_corner():
-    for variant in turned(np.full((1, 144, 144), 255, np.uint8)):
-        torch.testing.assert_close(variant, torch.full((1, 112, 112), 255.0))
+@pytest.mark.parametrize("crop", [DEFAULT_CROP, Crop(256)])
+def test_no_variant_invents_a_corner(crop):
+    for variant in turned(np.full((1, *crop.shape), 255, np.uint8), crop):
+        torch.testing.assert_close(variant, torch.full((1, crop.face, crop.face), 255.0))
 
 
 def test_the_upright_variant_is_the_centre_and_its_flip_the_mirror():
@@ -49,7 +51,7 @@ def test_the_variants_are_those_of_albumentations(drawn_manifest):
     for image in (crop, crop[:, ::-1].copy()):
         for angle in (-15, -10, -5, 0, 5, 10, 15):
             turn = albumentations.Rotate((angle, angle), interpolation=1, p=1)
-            theirs.append(turn(image=image.astype(np.float32))["image"][MARGIN:-MARGIN, MARGIN:-MARGIN])
+            theirs.append(turn(image=image.astype(np.float32))["image"][16:-16, 16:-16])
     ours = [variant[0].numpy() for variant in turned(crop[None])]
     far = np.array([[np.abs(our - their).mean() for their in theirs] for our in ours])  # grey levels
     assert sorted(far.argmin(1)) == list(range(14)) and far.min(1).max() < 0.5 < 2 < np.sort(far, axis=1)[:, 1].min()

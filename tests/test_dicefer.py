@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from small_runs import CPU, asked, silent, timeless, weights
+from small_runs import CPU, asked, cut_short, silent, timeless, weights
 
 from manifests.schema import ManifestError
 from trainer import fit as library
@@ -212,7 +212,7 @@ def test_every_estimator_trains_both_stages(estimator, batch):
 def test_the_average_of_mine_is_saved_and_a_resumed_run_is_the_same(patterns, tmp_path):
     settings = ("expression_estimator=mine", "identity_estimator=mine")
     whole = library.fit(asked(patterns, "dicefer", *settings), tmp_path / "whole", CPU, silent)
-    library.fit(asked(patterns, "dicefer", *settings), tmp_path / "cut", CPU, silent, stop_after=1)
+    cut_short(asked(patterns, "dicefer", *settings), tmp_path / "cut", epochs=1)
     cut = library.fit(asked(patterns, "dicefer", *settings), tmp_path / "cut", CPU, silent)
     assert timeless(cut) == timeless(whole)
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(cut).items())
@@ -247,7 +247,7 @@ def test_a_run_that_starts_from_the_stages_of_another_is_the_run_it_would_have_b
     ask = asked(patterns, "dicefer", "adversarial_weight=0.5")
     whole = library.fit(ask, tmp_path / "whole", CPU, silent)
     started = dataclasses.replace(ask, start=base.folder, stage="identity")
-    library.fit(started, tmp_path / "started", CPU, silent, stop_after=1)
+    cut_short(started, tmp_path / "started", epochs=1)
     branch = library.fit(started, tmp_path / "started", CPU, silent)
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(branch).items())
     assert branch.read_json("scores.json") == whole.read_json("scores.json")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from manifests import files, schema
-from manifests.schema import ManifestError
+from manifests.schema import Crop, ManifestError
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_hugging_face_is_told_that_the_column_holds_images(manifest):
 
 
 def test_it_is_hardly_larger_than_its_pixels(manifest):
-    assert manifest.stat().st_size < 1.01 * 2300 * schema.CROP_SIZE**2
+    assert manifest.stat().st_size < 1.01 * 2300 * schema.DEFAULT_CROP.num_bytes
 
 
 def test_images_come_in_the_order_asked(manifest):
@@ -123,3 +123,52 @@ def test_every_spelling_is_one_name(name):
 
 def test_a_datasets_usual_short_name_is_known():
     assert files.dataset_name("Oulu") == files.dataset_name("oulu-casia") == "oulucasia"
+
+
+# --- other crops
+
+
+LARGE = Crop(256, "eyes-nose", "rgb")
+
+
+@pytest.fixture
+def large(make_faces, tmp_path):
+    path = tmp_path / "large.parquet"
+    about = {"crop": {"size": 256, "align": "eyes-nose", "color": "rgb"}}
+    files.write([make_faces(LARGE, subject=["p"] * 5)], path, about)
+    return path
+
+
+def test_large_crops_in_colour_come_back_as_they_were(make_faces, large):
+    faces = files.read(large, images=True)
+    assert faces.equals(make_faces(LARGE, subject=["p"] * 5)) and files.read_crop(large) == LARGE
+    pixels = files.read_images(large, np.array([4, 0]))
+    picture = Image.open(io.BytesIO(faces["image"][4]["bytes"].as_py()))
+    assert (picture.size, picture.mode) == ((288, 288), "RGB") and pixels.shape == (2, 288, 288, 3)
+    np.testing.assert_array_equal(np.asarray(picture), pixels[0])
+
+
+def test_folds_filled_in_leave_the_crop_as_it_is(large):
+    files.write_column(large, "fold", [1] * 5, files.read_metadata(large))
+    assert files.read_crop(large) == LARGE
+    files.read(large, images=True)
+
+
+def test_crops_can_be_read_smaller_and_in_grey(large):
+    whole, rows = files.read_images(large, np.arange(5)), np.array([3, 1])
+    for seen in (Crop(256, "eyes-nose"), Crop(128, "eyes-nose", "rgb"), LARGE.least):
+        np.testing.assert_array_equal(files.read_images(large, rows, seen), seen.of(whole[rows]))
+    assert files.read_images(large, rows, LARGE.least).shape == (2, 144, 144)
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (Crop(256), "not grey crops of 256 px aligned by five-points; .*prepare set --overwrite --size 256$"),
+        (Crop(color="rgb"), "set.parquet holds grey crops of 128 px aligned by five-points, not rgb .* --color rgb$"),
+        (Crop(align="eyes-nose"), "fertools prepare set --overwrite --align eyes-nose$"),
+    ],
+)
+def test_crops_are_not_read_as_what_they_cannot_be(seen, words, manifest):
+    with pytest.raises(ManifestError, match=words):
+        files.read_images(manifest, np.array([0]), seen)

@@ -6,15 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_runs import CPU, asked, silent
+from small_runs import CPU, asked, cut_short, silent
 
 from manifests import files
-from manifests.schema import ManifestError
+from manifests.schema import DEFAULT_CROP, Crop, ManifestError
 from trainer import fit as library
 from trainer.config import ConfigError
-from trainer.data import MARGIN, FoldData, jittered_grids
+from trainer.data import FoldData
+from trainer.extra import sha256
+from trainer.grids import jittered_grids
 from trainer.loop import TrainingError
-from trainer.method import Faces
+from trainer.method import Faces, resized
 from trainer.methods.ifgan import IfGan
 from trainer.methods.resnet_island import ResNetIsland
 
@@ -24,7 +26,7 @@ TINY = {"width": 4, "discriminator_width": 4, "classifier_width": 4, "size": 32}
 def small(**settings):
     torch.manual_seed(0)
     method = IfGan(dataclasses.replace(IfGan.PRESETS["demo"], **(TINY | settings)), 3)
-    method.averages.copy_(torch.rand(3, 1, 112, 112) * 2 - 1)
+    method.averages.copy_(torch.rand_like(method.averages) * 2 - 1)
     return method.train()
 
 
@@ -54,6 +56,7 @@ def test_the_papers_preset_is_the_printed_recipe():
     weights = (paper.adversarial_weight, paper.reconstruction_weight, paper.classification_weight, paper.island_weight)
     assert weights == (1, 20, 10, 1) and paper.island_pairwise == 0.03
     assert (paper.beta1, paper.beta2, paper.classifier, paper.imagenet) == (0.9, 0.99, "resnet101", True)
+    assert (paper.size, paper.color) == (224, False)  # section 4.3 and Fig. 3
 
 
 @pytest.mark.parametrize("kind", [IfGan, ResNetIsland])
@@ -80,7 +83,7 @@ def test_a_step_moves_all_three_networks_and_lowers_what_each_is_to_lower(batch)
 
 def test_each_networks_turn_leaves_the_others_as_they_are(batch):
     method = small()
-    faces, averages = method._sized(batch.image), method._sized(method.averages)[batch.expression]
+    faces, averages = method._sized(batch.image), method.averages[batch.expression]
     before = parameters(method)
     method._generate(faces, method.generator(faces), averages, batch.expression, method._adam(method.generator))
     assert moved(method, before) == {"generator"}
@@ -95,7 +98,7 @@ def test_the_discriminator_sees_averages_and_pictures_apart_with_their_faces(bat
     method = small()
     seen = watched(method, "discriminator")
     next(method.stages()).step(batch)
-    faces, averages = method._sized(batch.image), method._sized(method.averages)[batch.expression]
+    faces, averages = method._sized(batch.image), method.averages[batch.expression]
     (real, told, fooled) = seen
     assert all(torch.equal(given[0], faces) for given in seen)
     assert torch.equal(real[1], averages) and torch.equal(told[1], fooled[1]) and not torch.equal(told[1], averages)
@@ -107,7 +110,7 @@ def test_the_classifier_sees_averages_and_pictures_in_batches_of_their_own(batch
         method = small(**settings)
         seen = watched(method, "classifier")
         next(method.stages()).step(batch)
-        averages = method._sized(method.averages)[batch.expression]
+        averages = method.averages[batch.expression]
         assert all(given.shape == (8, 2, 32, 32) for (given,) in seen)
         assert sum(torch.equal(given[:, 1:], averages) for (given,) in seen) == with_averages
 
@@ -232,13 +235,12 @@ def test_average_faces_are_of_the_training_part_alone(part, changes, patterns, t
     data = FoldData(patterns, 1, CPU, plain=True)
     other = with_images(patterns, tmp_path, data.rows[part][:1])
     assert torch.equal(other.averages(), data.averages()) != changes
-    assert (other.provenance()["averages_sha256"] == data.provenance()["averages_sha256"]) != changes
 
 
 def test_an_average_face_is_the_mean_of_its_expressions_faces_and_their_mirror_images(patterns):
     data = FoldData(patterns, 1, CPU, plain=True)
     averages = data.averages()
-    crops = files.read_images(patterns, data.rows["train"])[:, MARGIN:-MARGIN, MARGIN:-MARGIN] / 127.5 - 1
+    crops = files.read_images(patterns, data.rows["train"])[:, 16:-16, 16:-16] / 127.5 - 1
     for place in range(3):
         mine = crops[data.classes("train").numpy() == place]
         np.testing.assert_allclose(averages[place, 0], np.mean([*mine, *mine[:, :, ::-1]], axis=0), atol=1e-6)
@@ -246,43 +248,60 @@ def test_an_average_face_is_the_mean_of_its_expressions_faces_and_their_mirror_i
 
 
 def test_folds_have_averages_of_their_own(patterns):
-    hashes = {FoldData(patterns, fold, CPU, plain=True).provenance()["averages_sha256"] for fold in range(1, 5)}
+    hashes = {sha256(FoldData(patterns, fold, CPU, plain=True).averages()) for fold in range(1, 5)}
     assert len(hashes) == 4
 
 
 def test_a_fold_without_an_expression_is_refused(patterns):
     data = FoldData(patterns, 1, CPU, plain=True)
-    data._training_classes[data._training_classes == 1] = 0
-    with pytest.raises(ManifestError, match="no training face of fold 1 shows fear: it has no average face; choose"):
+    shown = pa.array(["fear" if name == "anger" else name for name in data.table["expression"].to_pylist()])
+    data.table = data.table.set_column(data.table.schema.get_field_index("expression"), "expression", shown)
+    with pytest.raises(ManifestError, match="no training face of fold 1 shows anger: it has no average face; choose"):
         data.averages()
 
 
 def test_a_run_keeps_its_averages(patterns, tmp_path):
-    run = library.fit(asked(patterns, "ifgan"), tmp_path, CPU, silent, stop_after=1)
+    run = cut_short(asked(patterns, "ifgan"), tmp_path, epochs=1)
     data = FoldData(patterns, 1, CPU, plain=True)
-    assert torch.equal(run.checkpoint().weights["averages"], data.averages())
-    about = run.read_json("provenance.json")["data"]
-    assert about["averages_sha256"] == data.provenance()["averages_sha256"] and about["whitening"] == "none"
+    assert torch.equal(run.checkpoint().weights["averages"], resized(data.averages(), 32))
+    assert run.read_json("config.json")["averages"] == {"of": [], "sha256": sha256(data.averages())}
+    assert run.read_json("provenance.json")["data"]["whitening"] == "none"
 
 
 def test_plain_faces_are_grey_levels_whatever_the_whitening(patterns):
     plain, white = (next(FoldData(patterns, 1, CPU, plain=plain).upright("validation")) for plain in (True, False))
     crops = files.read_images(patterns, FoldData(patterns, 1, CPU).rows["validation"])
-    centre = torch.from_numpy(crops[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN]).float()
+    centre = torch.from_numpy(crops[:, None, 16:-16, 16:-16]).float()
     torch.testing.assert_close(plain, centre / 127.5 - 1)
     assert not torch.equal(plain, white)
 
 
-def test_no_jittered_face_invents_a_corner_and_every_kind_of_jitter_is_there():
+@pytest.mark.parametrize(("crop", "side", "half", "most"), [(DEFAULT_CROP, 112, 72, 8), (Crop(256), 224, 144, 16)])
+def test_no_jittered_face_invents_a_corner_and_every_kind_of_jitter_is_there(crop, side, half, most):
     generator = torch.Generator().manual_seed(0)
-    grids = jittered_grids(2000, generator) * 72  # px from the centre of the crop
-    assert grids.abs().max() < 71.5  # the middle of the outermost pixel
-    right, down = grids[:, 56, 111] - grids[:, 56, 0], grids[:, 111, 56] - grids[:, 0, 56]
-    assert (right.norm(dim=1) - 111).abs().max() < 1e-2 and (down.norm(dim=1) - 111).abs().max() < 1e-2  # same scale
+    grids = jittered_grids(crop, 1000, generator) * half  # px from the centre of the crop
+    assert grids.abs().max() < half - 0.5  # the middle of the outermost pixel
+    middle, last = side // 2, side - 1
+    right, down = grids[:, middle, last] - grids[:, middle, 0], grids[:, last, middle] - grids[:, 0, middle]
+    for line in (right, down):
+        assert (line.norm(dim=1) - last).abs().max() < 1e-2  # same scale
     assert 0.45 < (right[:, 0] < 0).float().mean() < 0.55  # mirrored
     turned = torch.rad2deg(torch.atan2(-down[:, 0], down[:, 1]))
     assert -5 <= turned.min() < -4.9 and 4.9 < turned.max() <= 5
     offset = grids.mean((1, 2))
-    assert offset.norm(dim=1).max() <= 8 * 2**0.5 + 1e-3 and offset.abs().max() > 7.9
+    assert offset.norm(dim=1).max() <= most * 2**0.5 + 1e-3 and offset.abs().max() > most - 0.1
     upright = turned.abs() < 0.05  # whole pixels, before they are turned
     assert (offset[upright] - offset[upright].round()).abs().max() < 0.02
+
+
+# --- in colour
+
+
+def test_a_step_in_colour_has_pictures_averages_and_both_to_read_in_colour():
+    method = small(color=True)
+    seen, judged = watched(method, "classifier"), watched(method, "discriminator")
+    next(method.stages()).step(Faces(torch.rand(8, 3, 112, 112) * 2 - 1, torch.arange(8) % 3))
+    assert {given.shape for (given,) in seen} == {(8, 6, 32, 32)}
+    assert {each.shape for given in judged for each in given} == {(8, 3, 32, 32)}
+    with torch.inference_mode():
+        assert method.eval().transfer(torch.rand(2, 3, 112, 112)).shape == (2, 3, 32, 32)

@@ -3,9 +3,8 @@ import math
 
 import pytest
 import torch
-from small_runs import CPU, asked, silent
+from small_runs import CPU, asked, cut_short
 
-from trainer import fit as library
 from trainer.losses import centre_likeness, island_loss, moved_centres, running_means
 from trainer.methods import build
 
@@ -91,7 +90,7 @@ def test_centres_are_class_means_after_the_first_epoch_then_move_and_are_kept(na
     for rate in ("0.0", "0.5"):
         for epochs in (1, 2):
             ask = asked(patterns, name, f"centre_rate={rate}")
-            run = library.fit(ask, tmp_path, CPU, silent, stop_after=1)
+            run = cut_short(ask, tmp_path, epochs=1)
             kept = run.checkpoint().weights
             found[rate, epochs] = kept["centres"]
         assert [row["island"] > 0 for row in run.metrics()] == [False, True]

@@ -56,7 +56,20 @@ def test_a_second_call_does_nothing_and_a_broken_off_one_is_made_good(manifest):
     assert make_folds(manifest, 5, "zca", seed=0) == told and times() == first
     files.pairs_path(manifest).unlink()
     make_folds(manifest, 5, "zca", seed=0)
-    assert all(times()[name] > first[name] for name in first)
+    again = times()
+    assert again.pop(manifest.name) == first.pop(manifest.name)  # it was whole, and as large as all its images
+    assert all(again[name] > first[name] for name in first)
+
+
+def test_a_broken_pair_among_many_is_found_and_named_by_its_place(make_faces):
+    faces = make_faces(subject=["a", "b", "c"], fold=[1, 2, 3], sequence=["s0", "s1", "s2"])
+    faces = pa.concat_tables([faces, make_faces(face_id=["x"], subject=["d"], fold=[3], sequence=["s3"])])
+    many = schema.PAIRS_AT_ONCE + 9
+    columns = {"fold": [1] * many, "epoch": [0] * many, "anchor": [2] * many, "partner": [3] * many}
+    schema.check_pairs(pa.table(columns, schema=schema.PAIRS), faces)
+    columns["partner"][-2] = 1
+    with pytest.raises(schema.ManifestError, match=f"pair {many - 2} of fold 1, set/2 and set/1, leaves the training"):
+        schema.check_pairs(pa.table(columns, schema=schema.PAIRS), faces)
 
 
 def test_changing_test_faces_changes_no_byte_of_the_whitening(make_faces, tmp_path):
@@ -89,9 +102,12 @@ def test_statistics_of_an_earlier_whitening_do_not_stay(manifest):
 def test_a_class_of_one_person_and_a_missing_class_are_told(make_faces, tmp_path):
     expression = ["anger"] * 38 + ["fear"] * 2
     path = write(make_faces, tmp_path / "set.parquet", subject=SUBJECTS, expression=expression)
-    text = describe(make_folds(path, 5, "none", seed=0))
+    made = make_folds(path, 5, "none", seed=0)
+    text = describe(made)
     assert "fold 1 tests no fear" in text
     assert "fold 2: one person alone shows fear; 2 faces are no anchors" in text
+    for fold in made:
+        assert fold.anchors == len(set(files.read_pairs(path, fold.fold, files.read(path))["anchor"].tolist()))
 
 
 def test_faces_that_are_not_usable_are_in_a_fold_and_in_no_pair(make_faces, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, asked, built, silent, timeless, weights
+from small_runs import CPU, asked, built, cut_short, silent, timeless, weights
 
 from trainer import fit as library
 from trainer.data import FoldData
@@ -25,9 +25,9 @@ def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
     untrained = build(**built(whole)).state_dict()
     assert any(not torch.equal(untrained[key], value) for key, value in weights(whole).items())
     assert all(math.isfinite(value) for row in timeless(whole) for value in row.values() if not isinstance(value, str))
-    for stop in range(1, len(whole.metrics())):
+    for stop in (1, len(whole.metrics()) - 1):
         runs = tmp_path / f"stop{stop}"
-        stopped = library.fit(asked(patterns, name), runs, CPU, silent, stop_after=stop)
+        stopped = cut_short(asked(patterns, name), runs, epochs=stop)
         assert not stopped.trained and len(stopped.metrics()) == stop
         resumed = library.fit(asked(patterns, name), runs, CPU, silent)
         assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
@@ -67,7 +67,7 @@ def test_a_finished_run_is_left_as_it_is(patterns, tmp_path):
 
 
 def test_a_run_of_another_manifest_is_not_gone_on_with(patterns, tmp_path):
-    run = library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent, stop_after=1)
+    run = cut_short(asked(patterns, "resnet"), tmp_path, epochs=1)
     provenance = run.read_json("provenance.json")
     provenance["data"]["manifest_sha256"] = "0"
     run.write_json("provenance.json", provenance)

@@ -20,6 +20,7 @@ def test_partners_share_the_expression_and_are_other_people(faces, seed):
         face for face, e in enumerate(expression) if len(set(person[expression == e])) == 1
     ]  # one person alone shows the class
     assert sorted([*anchors, *alone]) == list(range(len(faces)))  # every other face is an anchor once
+    assert np.flatnonzero(pairs.has_partner(expression, person)).tolist() == anchors.tolist()
 
 
 def test_partners_are_uniform_over_those_allowed():
@@ -40,6 +41,14 @@ def test_partners_are_drawn_anew_every_epoch_and_the_seed_repeats_them():
     _, other = pairs.draw(expression, person, 2, np.random.default_rng(2))
     assert (partners[0] != partners[1]).mean() > 0.9
     assert (partners == again).all() and (partners != other).mean() > 0.9
+
+
+def test_a_seed_draws_what_it_always_drew():
+    _, partners = pairs.draw(np.arange(12) % 2, np.arange(12) // 4, 2, np.random.default_rng([0, 1]))
+    assert partners.tolist() == [  # of the first version: pairs that were published can be made again
+        [8, 5, 10, 11, 10, 11, 8, 1, 2, 1, 6, 1],
+        [6, 11, 10, 9, 2, 3, 0, 1, 0, 7, 4, 1],
+    ]
 
 
 def test_a_class_of_one_person_has_no_anchors():

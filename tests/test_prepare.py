@@ -12,12 +12,26 @@ import numpy as np
 import pytest
 from pictures import png_header
 
+from fertools import chunks
 from fertools import prepare as library
 from fertools.datasets import DATASETS
+from fertools.earlier import EarlierError
+from fertools.engines import Engine
 from fertools.prepare import PrepareError, prepare
 from manifests import files
 
 CKPLUS = DATASETS["ckplus"]
+ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """A drawn AffectNet, with landmarks."""
+    from fertools.drawn.corpus import draw
+
+    root = tmp_path_factory.mktemp("crops") / "affectnet"
+    draw(root, 12, seed=0, workers=1, dataset="affectnet")
+    return root
 
 
 def image_below(root, subject):
@@ -88,48 +102,46 @@ def test_a_row_says_where_its_pixels_are_from(drawn_manifest, drawn_raw):
     assert files.file_sha256(drawn_raw / row["source"]) == row["source_sha256"]
 
 
-def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(drawn_raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(library, "CHUNK", 10)
+def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 10)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    prepare(CKPLUS, drawn_raw, whole)
+    ready(crops, whole)
 
     class Stop(Exception):
         pass
 
     for limit in (10, 20, 40):
 
-        def stop(done, _total, limit=limit):
+        def stop(done, *_, limit=limit):
             if done >= limit:
                 raise Stop
 
         with pytest.raises(Stop):
-            prepare(CKPLUS, drawn_raw, stopped, progress=stop)
-        assert not (stopped / "ckplus.parquet").exists()
+            ready(crops, stopped, progress=stop)
+        assert not (stopped / "affectnet.parquet").exists()
     begun = []
-    prepare(CKPLUS, drawn_raw, stopped, progress=lambda done, _: begun.append(done))
+    ready(crops, stopped, progress=lambda done, *_: begun.append(done))
     assert begun[0] >= 40  # what was done is not done again
-    assert (stopped / "ckplus.parquet").read_bytes() == (whole / "ckplus.parquet").read_bytes()
-    assert [path.name for path in stopped.iterdir()] == ["ckplus.parquet"]
+    assert (stopped / "affectnet.parquet").read_bytes() == (whole / "affectnet.parquet").read_bytes()
+    assert sorted(path.name[:14] for path in stopped.iterdir()) == [".affectnet.led", "affectnet.parq"]
 
 
-def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(drawn_raw, drawn_manifest, tmp_path):
+def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
     fertools = str(Path(sys.executable).with_name("fertools"))
-    command = [fertools, "prepare", "ck+", "--raw", str(drawn_raw), "--workers", "2"]
-    command += ["--manifests", str(tmp_path)]
+    command = [fertools, "prepare", "affectnet", "--raw", str(crops), "--landmarks", "published", "--workers", "2"]
+    command += ["--manifests", str(tmp_path / "out")]
     heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in a shell's background inherit a deaf ear
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeded) as run:
-        while not (tmp_path / ".ckplus.parts").exists():
+        while not (tmp_path / "out/.affectnet.parts").exists():
             assert run.poll() is None
             time.sleep(0.02)
-        time.sleep(1)  # both workers are starting, which takes some seconds
+        time.sleep(0.2)  # both workers are starting, which takes some seconds
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, told = run.communicate(timeout=120)
     assert run.returncode == 130 and "the same command goes on from here" in told
     subprocess.run(command, check=True, capture_output=True)
-    fresh = files.read(tmp_path / "ckplus.parquet", images=True)
-    folds = fresh.schema.get_field_index("fold")
-    with_folds = files.read(drawn_manifest, images=True)
-    assert fresh.remove_column(folds).equals(with_folds.remove_column(folds))
+    ready(crops, tmp_path / "whole")
+    assert (tmp_path / "out/affectnet.parquet").read_bytes() == (tmp_path / "whole/affectnet.parquet").read_bytes()
 
 
 def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
@@ -141,7 +153,7 @@ def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
 
 def test_a_manifest_of_other_options_is_not_replaced_unasked(drawn_raw, tmp_path):
     prepare(CKPLUS, drawn_raw, tmp_path)
-    with pytest.raises(PrepareError, match="--overwrite prepares it again"):
+    with pytest.raises(EarlierError, match="--overwrite replaces it, doing again only"):
         prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c")
     summary = prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c", overwrite=True)
     assert summary.protocol == "dice_ckplus_7c" and "neutral" not in summary.expressions
@@ -156,7 +168,7 @@ def test_a_raw_folder_without_a_labelled_image_is_refused(drawn_raw, tmp_path):
 
 
 def test_one_and_two_processes_give_the_same_bytes(drawn_raw, tmp_path):
-    one = prepare(CKPLUS, drawn_raw, tmp_path / "one", workers=1)
-    two = prepare(CKPLUS, drawn_raw, tmp_path / "two", workers=2)
+    one = prepare(CKPLUS, drawn_raw, tmp_path / "one", engine=Engine("local", 1))
+    two = prepare(CKPLUS, drawn_raw, tmp_path / "two", engine=Engine("local", 2))
     assert (tmp_path / "one/ckplus.parquet").read_bytes() == (tmp_path / "two/ckplus.parquet").read_bytes()
     assert dataclasses.replace(one, manifest="") == dataclasses.replace(two, manifest="")

@@ -6,7 +6,7 @@ import pytest
 from fertools.dataset import Sample
 from fertools.datasets import bu3dfe, oulucasia
 from fertools.datasets.ckplus import LABELS
-from fertools.protocol import CROSS_DATASET, PROTOCOLS, ProtocolError, describe, find
+from fertools.protocol import CROSS_DATASET, PROTOCOLS, SIX, ProtocolError, describe, find
 
 # Published counts of labelled sequences (CK+ ReadMe; Lucey et al. 2010, table 2), by code.
 COUNTS = {"1": 45, "2": 18, "3": 59, "4": 25, "5": 69, "6": 28, "7": 83}
@@ -79,6 +79,22 @@ def test_ifgan_bu3dfe_takes_the_two_strongest_of_six_expressions():
 def test_ifgan_bu3dfe_puts_no_weaker_image_in_the_place_of_a_missing_one():
     taken = PROTOCOLS["ifgan_bu3dfe"].select(sequence("F0001/AN", "AN", (1, 2, 3)), bu3dfe.LABELS)
     assert [t.sample.frame for t in taken] == [3]
+
+
+def test_the_faces_of_rafdbs_averages_show_neutral_too():
+    samples = [
+        sample
+        for subject in bu3dfe.PEOPLE
+        for label in bu3dfe.LABELS
+        for sample in sequence(f"{subject}/{label}", label, (0,) if label == "NE" else (4, 1, 2, 3))
+    ]
+    taken = PROTOCOLS["ifgan_bu3dfe_neutral"].select(samples, bu3dfe.LABELS)
+    assert Counter(t.expression for t in taken) == {"neutral": 100} | dict.fromkeys(SIX, 200)
+    frames = [Sample(Path("a.avi"), "4", "S1", "frontal/S1", n, place=n, apex=6) for n in range(9)]
+    taken = PROTOCOLS["ifgan_mmi_neutral"].select(frames, {"4": "happiness"})
+    assert [(t.sample.frame, t.expression) for t in taken] == [
+        (0, "neutral"), (5, "happiness"), (6, "happiness"), (7, "happiness")
+    ]  # fmt: skip
 
 
 def test_an_unknown_protocol_names_the_known_ones():

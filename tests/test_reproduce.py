@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 from small_runs import CPU, silent
 
+from fertools.protocol import PROTOCOLS
+from manifests import files
 from trainer import reproduce, tables
 from trainer.errors import TrainerError
+from trainer.figures import FIGURES
+from trainer.measures import MEASURES, measured
 from trainer.methods import METHODS
 from trainer.papers import ITEMS
 from trainer.papers.item import Item, Variant
@@ -16,15 +20,23 @@ SMALL = {
     "dicefer": {"width": 4, "code_size": 8, "batch_size": 12, "critic_width": 8,
                 "epochs_expression": 1, "epochs_identity": 1, "epochs_classifier": 1},
     "resnet": {"width": 4, "code_size": 8, "batch_size": 12, "epochs": 1},
+    "ifgan": {"size": 32, "width": 4, "discriminator_width": 4, "classifier_width": 4, "batch_size": 12, "epochs": 1},
+    "resnet_island": {"width": 4, "batch_size": 12, "epochs": 1},
 }  # fmt: skip
+
+
+def copy(manifest, to):
+    """A manifest and its pairs under another name."""
+    to.parent.mkdir(exist_ok=True)
+    for place in (lambda path: path, files.pairs_path):
+        shutil.copy(place(manifest), place(to))
 
 
 @pytest.fixture
 def grid(patterns, tmp_path, monkeypatch):
     """Bright squares under CK+'s and London's names, and a preset that takes a second."""
     for name in ("ckplus", "folder"):
-        shutil.copy(patterns, tmp_path / f"{name}.parquet")
-        shutil.copy(patterns.with_name("set.pairs.parquet"), tmp_path / f"{name}.pairs.parquet")
+        copy(patterns, tmp_path / f"{name}.parquet")
     for name, settings in SMALL.items():
         tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], **settings)
         monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
@@ -106,25 +118,80 @@ def test_an_outline_counts_what_is_left_and_what_is_absent(grid):
 
 
 def test_an_unknown_item_is_refused_with_all_that_are_known():
-    with pytest.raises(TrainerError, match="no table or figure 'dice-fer/table9'; known: dice-fer/table1, .*fig5"):
+    with pytest.raises(TrainerError, match="no table or figure 'dice-fer/table9'; known: dice-fer/table1, .*fig6"):
         reproduce.find(["dice-fer/table9"])
-    assert list(reproduce.find(["dice-fer"])) == list(ITEMS)
+    assert list(reproduce.find(["dice-fer", "if-gan"])) == list(ITEMS)
+    assert list(reproduce.find(["if-gan"])) == [f"if-gan/{name}" for name in ("table1", "table2", "fig5", "fig6")]
 
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_an_item_measures_what_is_known_and_prints_rows_and_shares(name):
     item = ITEMS[name]
-    assert set(item.measures) <= set(reproduce.MEASURES)
+    assert set(item.measures) <= set(MEASURES) and item.figure in (None, *FIGURES)
+    for dataset in (*item.datasets, *(target for targets in item.targets.values() for target in targets)):
+        assert {PROTOCOLS[name].dataset for name in item.protocols[dataset]} == {dataset}
     for (row, dataset, measure), value in item.printed.items():
         assert dataset in item.datasets and measure in item.measures and 0 < value < 1 and row
 
 
-@pytest.mark.parametrize("name", ["fig3", "fig4", "fig5"])
+@pytest.mark.parametrize("name", ["dice-fer/fig3", "dice-fer/fig4", "dice-fer/fig5", "if-gan/fig5"])
 def test_a_figure_is_drawn_from_its_runs(name, grid, tmp_path):
-    item = ITEMS[f"dice-fer/{name}"]
-    item = dataclasses.replace(item, variants=item.variants[:1] + item.variants[-1:])
+    item = ITEMS[name]
+    item = dataclasses.replace(item, variants=item.variants[:1] + item.variants[-1:], protocols={})
     one = dataclasses.replace(grid, folds=(1,))
     run_all(item, one)
     reproduce.write(name, item, one, tmp_path / "out")
     picture = (tmp_path / "out" / f"{name}.svg").read_text()
     assert picture.startswith("<svg") and len(picture) > 5000
+
+
+def test_the_first_protocol_of_a_table_is_its_papers_own():
+    for name, item in ITEMS.items():
+        paper = {"dice-fer": "dice_", "if-gan": "ifgan_"}[name.split("/")[0]]
+        assert all(protocols[0].startswith(paper) for protocols in item.protocols.values())
+
+
+def test_faces_of_another_protocol_are_not_run_and_the_command_for_the_right_ones_is_told(grid):
+    item = dataclasses.replace(ITEM, protocols={"ckplus": ("ifgan_ckplus",), "rafdb": ("ifgan_rafdb", "dice_rafdb")})
+    assert reproduce.jobs(item, grid) == []
+    text = tables.to_markdown(reproduce.tabulate("paper/table", item, grid)).replace("\\", "")
+    assert "not run" in text and "ckplus.parquet, which was prepared with protocol all" in text
+    assert "fertools prepare ckplus --protocol ifgan_ckplus" in text
+    assert "fertools prepare rafdb --protocol ifgan_rafdb" in text
+    told = reproduce.outline_text(reproduce.outline("paper/table", item, grid))
+    assert "absent: ckplus (prepared with all, not ifgan_ckplus), rafdb" in told
+    any_of_two = dataclasses.replace(item, protocols={"ckplus": ("ifgan_ckplus", "all")})
+    assert len(reproduce.jobs(any_of_two, grid)) == 4
+
+
+def test_a_target_of_another_protocol_is_not_judged_on(grid):
+    item = dataclasses.replace(
+        ITEM, datasets=("ckplus",), targets={"ckplus": {"folder": ("anger", "fear")}},
+        protocols={"folder": ("another",)}, measures=("accuracy",), printed={},
+    )  # fmt: skip
+    assert reproduce.jobs(item, grid) == []
+
+
+def test_a_run_of_another_manifest_is_not_taken_for_this_ones(grid):
+    other = Run(grid.runs / "ckplus-dicefer-tiny-fold02-seed0")
+    other.folder.mkdir(parents=True)
+    other.write_json("scores.json", {})
+    other.write_json("provenance.json", {"data": {"manifest_sha256": "0" * 64}})
+    for look in (reproduce.jobs, lambda *args: reproduce.tabulate("paper/table", *args)):
+        with pytest.raises(TrainerError, match=r"was trained on another ckplus.parquet; delete it, or choose other"):
+            look(ITEM, grid)
+
+
+def test_an_official_split_has_one_fold_whatever_folds_are_asked_of_others(grid, patterns):
+    metadata = files.read_metadata(patterns)
+    metadata["folds"] |= {"num_folds": 1, "by": "official"}
+    files.write([files.read(patterns, images=True)], grid.manifests / "rafdb.parquet", metadata)
+    asked = {cast.dataset: [one.fold for one in cast.asked] for cast in reproduce.casts(ITEM, grid)}
+    assert asked == {"ckplus": [1, 2], "rafdb": [1]}
+
+
+def test_what_a_method_has_not_or_faces_do_not_define_is_an_empty_cell(tmp_path):
+    """A ResNet makes no picture; where nobody is named, nobody can be recognised."""
+    run = Run(tmp_path)
+    run.write_json("scores.json", {"codes": {"expression": {"identity_probe": {"maximum": float("nan")}}}})
+    assert measured("identity from G(I)", [run]) == measured("identity from E", [run]) == tables.Cell()

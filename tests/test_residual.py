@@ -39,6 +39,18 @@ def test_imagenets_weights_answer_grey_channels_that_are_equal_as_the_same_grey_
     assert torch.equal(net.fc.weight, last)  # its 1,000 classes are not ours
 
 
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_imagenets_weights_answer_equal_pictures_in_colour_as_one_of_them(pictures, monkeypatch):
+    theirs = resnet18().eval()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: theirs.state_dict())
+    net = ResidualNet("resnet18", 3 * pictures, 6).eval()
+    net.load_imagenet(color=True)
+    theirs.fc = torch.nn.Identity()
+    faces = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(faces.repeat(1, pictures, 1, 1))[0], theirs(faces), atol=1e-4, rtol=1e-4)
+
+
 def test_weights_that_cannot_be_downloaded_are_told_with_where_to_put_them(monkeypatch):
     def fail(*_, **__):
         raise URLError("no route to host")

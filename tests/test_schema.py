@@ -1,9 +1,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from manifests import schema
-from manifests.schema import ManifestError
+from manifests.schema import DEFAULT_CROP, Crop, ManifestError
 
 
 def test_sound_faces_pass(make_faces):
@@ -94,3 +95,60 @@ def test_an_unknown_fold_names_the_known_ones(faces, fold):
 def test_a_manifest_without_folds_says_how_to_make_them(make_faces):
     with pytest.raises(ManifestError, match="fertools make-folds"):
         schema.parts(make_faces(subject=["a"]), 1)
+
+
+# --- crops
+
+
+@pytest.mark.parametrize(
+    ("crop", "face", "stored", "margin", "header", "num_bytes"),
+    [
+        (DEFAULT_CROP, 112, 144, 16, b"P5 144 144 255\n", 20751),  # as it was before there were others
+        (Crop(256, "eyes-nose", "rgb"), 224, 288, 32, b"P6 288 288 255\n", 248847),
+    ],
+)
+def test_a_crop_is_what_papers_count_with_a_margin(crop, face, stored, margin, header, num_bytes):
+    assert (crop.face, crop.stored, crop.margin, crop.header) == (face, stored, margin, header)
+    assert crop.num_bytes == num_bytes and crop.shape[:2] == (stored, stored) and stored - face == 2 * margin
+
+
+def test_a_manifest_that_does_not_say_has_the_crop_from_before_there_were_others():
+    assert schema.crop_of({"summary": {}}) == Crop(128, "five-points", "grey")
+    assert schema.crop_of({"crop": {"size": 256, "align": "eyes-nose", "color": "rgb"}}).color == "rgb"
+
+
+@pytest.mark.parametrize(
+    ("crop", "words"),
+    [
+        ({"size": 200}, "no crop of size 200; known: 128, 256"),
+        ({"align": "ears"}, "no crop of align 'ears'; known: five-points, eyes-nose"),
+        ({"color": "bgr"}, "no crop of color 'bgr'; known: grey, rgb"),
+    ],
+)
+def test_an_unknown_crop_names_the_known_ones(crop, words):
+    with pytest.raises(ManifestError, match=words):
+        schema.crop_of({"crop": crop})
+
+
+def test_images_of_another_crop_than_the_manifests_are_refused(make_faces):
+    large = Crop(256)
+    schema.check(make_faces(large, subject=["a"]), large)
+    with pytest.raises(ManifestError, match="is usable without an image of 82959 bytes"):
+        schema.check(make_faces(subject=["a"]), large)
+
+
+def test_the_grey_of_a_colour_is_its_luma_and_of_a_grey_itself():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 288, 288, 3), dtype=np.uint8)
+    theirs = [np.asarray(Image.fromarray(picture).convert("L"), int) for picture in pixels]
+    assert np.abs(Crop(256).of(pixels) - np.array(theirs)).max() <= 1
+    grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None, None], (1, 256, 288, 3))[:, :, :256]
+    np.testing.assert_array_equal(Crop(256).of(grey), grey[..., 0])
+
+
+def test_a_smaller_crop_is_the_mean_of_what_its_pixels_cover():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 288, 288, 3), dtype=np.uint8)
+    pixels[:, :2, :2] = 255  # whose sum is more than a byte
+    means = pixels.reshape(2, 144, 2, 144, 2, 3).mean((2, 4))
+    assert np.abs(Crop(128, color="rgb").of(pixels) - means).max() <= 0.5
+    assert Crop(128, color="rgb").of(pixels)[0, 0, 0].tolist() == [255] * 3
+    assert Crop(256, color="rgb").of(pixels) is pixels

@@ -1,8 +1,8 @@
 """A manifest to batches: crops stay uint8 on the device, and are turned, cut and whitened there."""
 
-import hashlib
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manifests import files, schema
-from trainer.method import Faces, Pairs
+from manifests.schema import DEFAULT_CROP, Crop
+from trainer.grids import jittered_grids, variant_grids
+from trainer.method import Faces, Method, Pairs
 
-VARIANTS = [(float(angle), flipped) for flipped in (False, True) for angle in schema.ANGLES]  # degrees
-TURN, SHIFT = 5.0, (128 - schema.FACE_SIZE) // 2  # degrees, px: of IF-GAN's 112 px out of 128, half its 224 of 256
-MARGIN = (schema.CROP_SIZE - schema.FACE_SIZE) // 2
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 256  # faces of 112 px; of larger ones as many pixels
 MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
 
 Whitener = Callable[[Tensor], Tensor]
@@ -30,15 +29,18 @@ class FoldData:
     """The faces of one fold's parts. The test part is read by `open_test` and by nothing else."""
 
     def __init__(
-        self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = (), plain: bool = False
-    ) -> None:
+        self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = (), plain: bool = False,
+        color: bool = False,
+    ) -> None:  # fmt: skip
         """Read training and validation faces and the pairs: all, or those of some expressions.
 
         Args:
-            plain: show grey levels from -1 to 1, in training turned and cut by chance, instead of whitened variants.
+            plain: show levels from -1 to 1 at the manifest's size, in training turned and cut by chance, instead of
+                whitened variants of 112 px.
+            color: show them in colour, instead of grey.
 
         Raises:
-            ManifestError: no such fold or expression, or pairs or whitening that are not this manifest's.
+            ManifestError: no such fold or expression, no colour, or pairs or whitening that are not this manifest's.
         """
         self.manifest, self.fold, self.device = manifest, fold, device
         self.table = files.read(manifest)
@@ -55,11 +57,21 @@ class FoldData:
         if expressions:
             self._keep(expressions)
         self._refuse_empty()
-        self._grids = variant_grids().to(device)
+        own = schema.crop_of(self.metadata)
+        self.crop = replace(own if plain else own.least, color="rgb" if color else "grey")
+        self._grids = variant_grids(self.crop).to(device)
         self.plain, self._whitening = plain, "none" if plain else self.metadata["whitening"]["kind"]
         self.whiten = whitener(manifest, fold, self._whitening, device)
         self._crops = {name: self._read(name) for name in ("train", "validation")}
-        self._training_classes = self.classes("train")
+        self._pool, self._pool_classes = self._crops["train"], self.classes("train")
+
+    @classmethod
+    def seen_by(
+        cls, kind: type[Method], settings: Mapping[str, Any], manifest: Path, fold: int, device: torch.device,
+        expressions: Collection[str] = (),
+    ) -> "FoldData":  # fmt: skip
+        """Read them as a method with these settings sees them."""
+        return cls(manifest, fold, device, expressions, kind.PLAIN, settings.get("color", False))
 
     def _keep(self, expressions: Collection[str]) -> None:
         """Leave out the faces, and the pairs, of all other expressions."""
@@ -73,18 +85,23 @@ class FoldData:
             if len(rows) == 0:
                 raise schema.ManifestError(f"{self.manifest}: fold {self.fold} has no usable face in its {name} part")
 
-    def _read(self, part: str) -> UInt8[Tensor, "faces 144 144"]:
-        return torch.from_numpy(files.read_images(self.manifest, self.rows[part])).to(self.device)
+    def _read(self, part: str) -> UInt8[Tensor, "faces channels side side"]:
+        return read_faces(self.manifest, self.rows[part], self.crop, self.device)
 
     def open_test(self) -> None:
         """Read the test faces: to be done once, when nothing is left to choose."""
         self._crops["test"] = self._read("test")
 
+    def add(self, crops: UInt8[Tensor, "faces channels side side"], expressions: list[str]) -> None:
+        """Let further faces be trained on. Averages and probes stay those of the fold's own training part."""
+        classes = torch.tensor([self.expressions.index(name) for name in expressions], device=self.device)
+        self._pool, self._pool_classes = torch.cat([self._pool, crops]), torch.cat([self._pool_classes, classes])
+
     def provenance(self) -> dict[str, Any]:
         """Return what the faces are, by hash, and how they were prepared."""
         whitening = files.whitening_path(self.manifest, self.fold)
         fitted = not self.plain and whitening.exists()
-        averages = {"averages_sha256": self._averages_sha256()} if self.plain else {}
+        crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
         return {
             "manifest_sha256": files.file_sha256(self.manifest),
             "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
@@ -93,7 +110,7 @@ class FoldData:
             "protocol": self.metadata["summary"]["protocol"],
             "drawn": self.metadata["summary"]["drawn"],
             "prepared_by": self.metadata["commit"],
-        } | averages
+        } | crop  # fmt: skip
 
     def classes(self, part: str) -> Int[Tensor, " faces"]:
         """Return the class of each face of a part, as a place in `expressions`."""
@@ -105,11 +122,13 @@ class FoldData:
         return np.array(self.table[name].take(self.rows[part]).to_pylist())
 
     def batches(
-        self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int, balanced: bool = False
-    ) -> Iterator[Any]:
+        self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int, balanced: bool = False,
+        first: int = 0,
+    ) -> Iterator[Any]:  # fmt: skip
         """Yield an epoch in an order, and with variants, that depend on epoch and seed only.
 
-        Nothing is left out: an epoch is cut into as few batches of nearly equal size as hold at most `batch_size`.
+        Nothing is left out: an epoch is cut into as few batches of nearly equal size as hold at most `batch_size`; what
+        comes before batch `first` is drawn and not made.
         Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
         epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
         """
@@ -118,13 +137,16 @@ class FoldData:
         order = torch.randperm(len(sides[0]), generator=generator)
         if balanced:
             sides = self._sides(reads, None)
-            classes = self._training_classes.cpu()[sides[0]]
+            classes = self._pool_classes.cpu()[sides[0]]
             shares = 1 / torch.bincount(classes)[classes].double()
             order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
-        for members in order.tensor_split(math.ceil(len(order) / batch_size)):
+        for number, members in enumerate(order.tensor_split(math.ceil(len(order) / batch_size))):
+            grids = [self._drawn_grids(len(members), generator) for _ in sides]
+            if number < first:
+                continue
             rows = [side[members].to(self.device) for side in sides]
-            images = [self._augmented(side, generator) for side in rows]
-            classes = self._training_classes[rows[0]]
+            images = [self._cut(self._pool[side], grid) for side, grid in zip(rows, grids, strict=True)]
+            classes = self._pool_classes[rows[0]]
             yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
 
     def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
@@ -133,26 +155,29 @@ class FoldData:
         Of more pairs than a draw can hold (those of all epochs of AffectNet), those of the first epochs are all.
         """
         if reads is Faces:
-            return [torch.arange(len(self.rows["train"]))]
+            return [torch.arange(len(self._pool))]
+        if len(self._pool) > len(self.rows["train"]):
+            raise schema.ManifestError(
+                f"pairs are drawn within {self.manifest}, so further faces have none; --extra is for methods that are "
+                "trained on single faces"
+            )
         drawn = self._pairs["epoch"]
         mine = slice(MAX_SHARES) if epoch is None else drawn == epoch % (drawn.max() + 1)
         rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
         return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
-    def _augmented(self, members: Tensor, generator: torch.Generator) -> Float[Tensor, "batch 1 112 112"]:
-        """Return one of the 14 variants of each face, drawn anew, whitened; of plain ones, one of `jittered_grids`."""
+    def _drawn_grids(self, num: int, generator: torch.Generator) -> Float[Tensor, "num side side 2"]:
+        """Draw one of the 14 variants for each face, anew; for plain ones, one of `jittered_grids`."""
         if self.plain:
-            grids = jittered_grids(len(members), generator).to(self.device)
-        else:
-            variant = torch.randint(len(self._grids), (len(members),), generator=generator).to(self.device)
-            grids = self._grids[variant]
-        crops = self._crops["train"][members].unsqueeze(1).float() / 255
-        return self.whiten(F.grid_sample(crops, grids, align_corners=False))
+            return jittered_grids(self.crop, num, generator).to(self.device)
+        return self._grids[torch.randint(len(self._grids), (num,), generator=generator).to(self.device)]
 
-    def averages(self) -> Float[Tensor, "expressions 1 112 112"]:
-        """Return the average face of each expression: the mean of its training faces and their mirror images.
+    def _cut(self, crops: Tensor, grids: Tensor) -> Float[Tensor, "batch channels side side"]:
+        """Return faces as grids cut them out of their crops, whitened."""
+        return self.whiten(F.grid_sample(crops.float() / 255, grids, align_corners=False))
 
-        Sums are whole numbers, so that it is the same on every device, to the bit.
+    def averages(self) -> Float[Tensor, "expressions channels side side"]:
+        """Return the average face of each expression, of the fold's own training part, as the method sees faces.
 
         Raises:
             ManifestError: the training part does not show one of the expressions.
@@ -160,86 +185,80 @@ class FoldData:
         Source:
             IF-GAN section 3.1: "average" images, of the training set. That they are symmetric is ours.
         """
-        faces, means = self._crops["train"][:, MARGIN:-MARGIN, MARGIN:-MARGIN], []
-        for place, name in enumerate(self.expressions):
-            mine = faces[self._training_classes == place]
-            if len(mine) == 0:
-                raise schema.ManifestError(
-                    f"{self.manifest}: no training face of fold {self.fold} shows {name}: it has no average face; "
-                    "choose another fold, or leave it out with --expressions"
-                )
-            total = mine.sum(0, dtype=torch.int64)
-            means.append((total + total.flip(1)).double() / (2 * 255 * len(mine)))
-        return self.whiten(torch.stack(means).unsqueeze(1).float())
+        shown = self.classes("train")
+        missing = [name for place, name in enumerate(self.expressions) if not (shown == place).any()]
+        if missing:
+            raise schema.ManifestError(
+                f"{self.manifest}: no training face of fold {self.fold} shows {', '.join(missing)}: it has no average "
+                "face; choose another fold, or leave it out with --expressions"
+            )
+        return self.whiten(average_faces(self._crops["train"], shown, len(self.expressions)))
 
-    def _averages_sha256(self) -> str:
-        return hashlib.sha256(self.averages().cpu().numpy().tobytes()).hexdigest()
-
-    def upright(self, part: str) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
+    def upright(self, part: str) -> Iterator[Float[Tensor, "batch channels side side"]]:
         """Yield the faces of a part as they are, whitened, in row order."""
         return upright(self._crops[part], self.whiten)
 
-    def variants(self, part: str) -> Iterator[Iterator[Float[Tensor, "batch 1 112 112"]]]:
+    def variants(self, part: str) -> Iterator[Iterator[Float[Tensor, "batch channels side side"]]]:
         """Yield the faces of a part in each of the 14 variants, whitened, in row order."""
         for grid in self._grids:
-            yield (
-                self.whiten(F.grid_sample(crops.unsqueeze(1).float() / 255, grid.expand(len(crops), -1, -1, -1),
-                                          align_corners=False))
-                for crops in torch.split(self._crops[part], EVALUATION_BATCH)
-            )  # fmt: skip
+            yield (self._cut(crops, grid.expand(len(crops), -1, -1, -1)) for crops in _batches(self._crops[part]))
 
     def pictures(self, part: str) -> NDArray[np.uint8]:
-        """Return the faces of a part to look at: (faces, 112, 112)."""
-        return self._crops[part][:, MARGIN:-MARGIN, MARGIN:-MARGIN].cpu().numpy()
+        """Return the faces of a part to look at: (faces, side, side), in colour (faces, side, side, 3)."""
+        pictures = _faces(self._crops[part]).movedim(1, -1)
+        return (pictures if self.crop.color == "rgb" else pictures.squeeze(-1)).cpu().numpy()
 
 
-def upright(crops: UInt8[Tensor, "faces 144 144"], whiten: Whitener) -> Iterator[Float[Tensor, "batch 1 112 112"]]:
+def average_faces(
+    crops: UInt8[Tensor, "faces channels stored stored"], classes: Int[Tensor, " faces"], num_classes: int
+) -> Float[Tensor, "classes channels side side"]:
+    """Return the mean of the faces of each class and their mirror images, 0 to 1; of a class without a face, NaN.
+
+    Sums are whole numbers, so that it is the same on every device, to the bit.
+    """
+    faces, means = _faces(crops), []
+    for place in range(num_classes):
+        mine = faces[classes == place]
+        total = mine.sum(0, dtype=torch.int64)
+        means.append((total + total.flip(2)).double() / (2 * 255 * len(mine)))
+    return torch.stack(means).float()
+
+
+def upright(
+    crops: UInt8[Tensor, "faces channels stored stored"], whiten: Whitener
+) -> Iterator[Float[Tensor, "batch channels side side"]]:
     """Yield faces as they are, whitened, in the order of their crops."""
-    for batch in torch.split(crops, EVALUATION_BATCH):
-        yield whiten(batch[:, None, MARGIN:-MARGIN, MARGIN:-MARGIN].float() / 255)
+    for batch in _batches(crops):
+        yield whiten(_faces(batch).float() / 255)
+
+
+def _faces(crops: Tensor) -> Tensor:
+    """Return the faces in the middle of stored crops, 7/9 of their side."""
+    margin = crops.shape[-1] // 9
+    return crops[:, :, margin:-margin, margin:-margin]
+
+
+def _batches(crops: Tensor) -> tuple[Tensor, ...]:
+    """Cut crops into batches of about the same number of pixels."""
+    return torch.split(crops, EVALUATION_BATCH * DEFAULT_CROP.stored**2 // crops.shape[-1] ** 2)
+
+
+def read_faces(
+    manifest: Path, rows: NDArray[np.int64], crop: Crop, device: torch.device
+) -> UInt8[Tensor, "faces channels side side"]:
+    """Return the crops of some rows, channels first."""
+    crops = torch.from_numpy(files.read_images(manifest, rows, crop)).to(device)
+    return crops.unsqueeze(1) if crop.color == "grey" else crops.movedim(-1, 1)
 
 
 def read_all(
-    manifest: Path, expressions: Collection[str], device: torch.device
-) -> tuple[pa.Table, UInt8[Tensor, "faces 144 144"]]:
+    manifest: Path, expressions: Collection[str], crop: Crop, device: torch.device
+) -> tuple[pa.Table, UInt8[Tensor, "faces channels side side"]]:
     """Return the rows and the crops of every usable face of some expressions, whatever its fold."""
     table = files.read(manifest)
     usable = np.array(table["usable"].to_pylist()) & np.isin(table["expression"].to_pylist(), sorted(expressions))
     rows = np.flatnonzero(usable)
-    return table.take(rows), torch.from_numpy(files.read_images(manifest, rows)).to(device)
-
-
-def variant_grids() -> Float[Tensor, "14 112 112 2"]:
-    """Return, for each of the 14 variants, where in the stored crop the pixels of its face lie (grid_sample's units).
-
-    Rotations by 0, 5, 10 and 15 degrees to both sides, each with and without a flip (DICE-FER section 5.2). The stored
-    margin holds every turned face whole: no corner is invented.
-    """
-    place = torch.arange(schema.FACE_SIZE) - (schema.FACE_SIZE - 1) / 2  # px from the centre
-    y, x = torch.meshgrid(place, place, indexing="ij")
-    grids = []
-    for angle, flipped in VARIANTS:
-        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        mirrored = -x if flipped else x
-        grids.append(torch.stack([cos * mirrored - sin * y, sin * mirrored + cos * y], dim=-1))
-    return torch.stack(grids) * 2 / schema.CROP_SIZE
-
-
-def jittered_grids(num: int, generator: torch.Generator) -> Float[Tensor, "num 112 112 2"]:
-    """Return where in the stored crop the pixels of faces lie that are flipped, turned and cut by chance, each anew.
-
-    Half of them are mirrored, all are turned by up to 5 degrees about the centre, and of the middle 128 px any 112 are
-    cut out (IF-GAN section 4.3, at half its size). The stored margin holds every such face whole.
-    """
-    angle = torch.deg2rad((2 * torch.rand(num, generator=generator) - 1) * TURN)
-    mirrored = 1.0 - 2 * torch.randint(2, (num,), generator=generator)
-    shift = torch.randint(-SHIFT, SHIFT + 1, (num, 2, 1), generator=generator) * 2 / schema.CROP_SIZE
-    cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(num, 2, 2)
-    flip = torch.stack([mirrored, torch.ones(num)], dim=1).unsqueeze(1)
-    scale = schema.FACE_SIZE / schema.CROP_SIZE
-    affine = torch.cat([scale * turn * flip, turn @ shift], dim=2)
-    return F.affine_grid(affine, [num, 1, schema.FACE_SIZE, schema.FACE_SIZE], align_corners=False)
+    return table.take(rows), read_faces(manifest, rows, crop, device)
 
 
 def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whitener:

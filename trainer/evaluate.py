@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manifests import files
-from trainer import report
-from trainer.data import VARIANTS, FoldData, read_all, upright
+from manifests import files, schema
+from trainer import pictures, report
+from trainer.data import FoldData, read_all, upright
 from trainer.errors import TrainerError
+from trainer.grids import VARIANTS
 from trainer.method import Method
 from trainer.methods import build, find_method
 from trainer.metrics import disentanglement
@@ -59,14 +60,29 @@ def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldD
     """
     config, provenance = run.read_json("config.json"), run.read_json("provenance.json")
     manifest = files.find(manifests, [config["dataset"]])[0]
-    plain = find_method(config["method"]).PLAIN
-    data = FoldData(manifest, config["fold"], device, config["expressions"], plain)
+    kind = find_method(config["method"])
+    data = FoldData.seen_by(kind, config["settings"], manifest, config["fold"], device, config["expressions"])
     if (now := data.provenance()) != provenance["data"]:
         changed = ", ".join(key for key in now if now[key] != provenance["data"].get(key))
         raise RunError(f"{run.folder} was trained on another manifest than {data.manifest} ({changed} differ)")
+    return load_method(run, device), data
+
+
+def load_method(run: Run, device: torch.device) -> Method:
+    """Return a trained run's method.
+
+    Raises:
+        RunError: it is not trained.
+    """
+    config = run.read_json("config.json")
     method = build(config["method"], config["settings"], config["expressions"], config["seed"], device)
     run.load_weights(method)
-    return method, data
+    return method
+
+
+def crop_of(run: Run) -> schema.Crop:
+    """Return how the faces that a run sees are cut out."""
+    return schema.crop_of(run.read_json("provenance.json")["data"])
 
 
 @torch.inference_mode()
@@ -123,9 +139,9 @@ def judge(run: Run, method: Method, data: FoldData) -> dict[str, Any]:
         scores["dependence"] = dependence(
             unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
         )
-    pictures = np.concatenate([data.pictures(part) for part in ("validation", "test")])
-    rows = report.retrieval_rows(unseen.codes, unseen.labels["subject"], pictures)
-    run.write_text("report.html", report.run_page(run, scores, rows))
+    faces = np.concatenate([data.pictures(part) for part in ("validation", "test")])
+    rows = report.retrieval_rows(unseen.codes, unseen.labels["subject"], faces)
+    run.write_text("report.html", report.run_page(run, scores, rows, pictures.sections(method, data)))
     run.write_json("scores.json", scores)
     return scores
 
@@ -246,11 +262,12 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
 
     Raises:
         RunError: the run was trained on this dataset, or shares no expression with it.
+        ManifestError: its faces are smaller, grey, or aligned otherwise than those that the run was trained on.
     """
     name = manifest.stem
     if name == run.read_json("config.json")["dataset"]:
         raise RunError(f"{run.folder} was trained on {name}; its own test fold judges it: leave out --on")
-    table, crops = read_all(manifest, data.expressions, data.device)
+    table, crops = read_all(manifest, data.expressions, data.crop, data.device)
     if len(table) == 0:
         raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
     labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})

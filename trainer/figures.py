@@ -10,9 +10,13 @@ import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from trainer.board import Row, draw
+from trainer.data import FoldData
 from trainer.evaluate import Seen, load, open_test, see
+from trainer.method import Method
 from trainer.metrics.retrieval import cosine_similarities
 from trainer.papers.item import Variant
+from trainer.pictures import Painter, attention_of, painter, transfer_of
 from trainer.report import nearest_faces, svg
 from trainer.run import Run
 
@@ -31,10 +35,16 @@ class Drawn:
     runs: tuple[Run, ...]
 
 
-def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, NDArray[np.uint8]]:
-    """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
+def _opened(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldData]:
+    """Return a judged run's method, and its data with the test part open."""
     method, data = load(run, manifests, device)
     open_test(run, data)
+    return method, data
+
+
+def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, NDArray[np.uint8]]:
+    """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
+    method, data = _opened(run, manifests, device)
     parts = ("validation", "test")
     seen = [see(method, data, part) for part in parts]
     return seen[0] + seen[1], np.concatenate([data.pictures(part) for part in parts])
@@ -153,6 +163,28 @@ def _embed(code: NDArray[np.float32]) -> NDArray[np.float32]:
     return places
 
 
+def transfer(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """IF-GAN Figure 5: unseen people, what is made of them, and the average faces, of the first run of each row."""
+    return _painted(rows, manifests, device, transfer_of)
+
+
+def attention(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """IF-GAN Figure 6: points of an unseen face and where their attention goes, of the first run of each row."""
+    return _painted(rows, manifests, device, attention_of)
+
+
+def _painted(
+    rows: Sequence[Drawn], manifests: Path, device: torch.device,
+    show: Callable[[Painter, FoldData], list[Row]],
+) -> str:  # fmt: skip
+    found = []
+    for row in rows:
+        method, data = _opened(row.runs[0], manifests, device)
+        shown = show(painter(row.runs[0], method, show is attention_of), data)
+        found += [shown[0]._replace(name=f"{row.variant.title},\n{_where(row)}:\n{shown[0].name}"), *shown[1:]]
+    return svg(draw(found))
+
+
 FIGURES: dict[str, Callable[[Sequence[Drawn], Path, torch.device], str]] = {
-    "retrieval": retrieval, "sweep": sweep, "codes": codes
+    "retrieval": retrieval, "sweep": sweep, "codes": codes, "transfer": transfer, "attention": attention
 }  # fmt: skip

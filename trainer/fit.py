@@ -1,7 +1,7 @@
 """One run from settings to report: data -> train -> judge, each step skipped where it is done."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from manifests import files
+from trainer import extra, layouts, weights
 from trainer.config import ConfigError, override
 from trainer.data import FoldData
 from trainer.errors import TrainerError
 from trainer.evaluate import judge, predict
+from trainer.interrupts import held_back
 from trainer.loop import Report, train
-from trainer.method import Method, Stage
+from trainer.method import Method, Stage, resized
 from trainer.methods import build, find_method
 from trainer.run import Run, RunError, environment
 
@@ -33,6 +35,9 @@ class Asked:
     expressions: tuple[str, ...] = ()  # none: all that the manifest has
     start: Path | None = None  # a finished run whose stages before `stage` are taken over
     stage: str | None = None
+    encoder_weights: str | None = None  # see weights.read
+    extra: tuple[Path, ...] = ()  # manifests whose faces are trained on, too
+    averages: tuple[Path, ...] = ()  # manifests of which the average faces are; none: of the training part
 
     def config(self) -> Any:
         """Return the method's settings.
@@ -54,6 +59,9 @@ class Asked:
         parts = [self.manifest.stem, self.method, self.preset, *self.settings]
         parts += [] if self.epochs is None else [f"epochs={self.epochs}"]
         parts += ["+".join(self.expressions)] if self.expressions else []
+        parts += ["extra=" + "+".join(path.stem for path in self.extra)] if self.extra else []
+        parts += ["averages=" + "+".join(path.stem for path in self.averages)] if self.averages else []
+        parts += [] if self.encoder_weights is None else [weights.short_name(self.encoder_weights)]
         return "-".join([*parts, f"fold{self.fold:02d}", f"seed{self.seed}"])
 
 
@@ -72,34 +80,74 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def fit(asked: Asked, runs: Path, device: torch.device, progress: Report, stop_after: int | None = None) -> Run:
-    """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is."""
+def fit(
+    asked: Asked, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
+) -> Run:
+    """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is.
+
+    Args:
+        interrupted: asked after each step whether to stop there, as after Ctrl-C.
+    """
     config = asked.config()
     run = Run(runs / asked.name())
-    data = FoldData(asked.manifest, asked.fold, device, asked.expressions, find_method(asked.method).PLAIN)
     settings = dataclasses.asdict(config)
+    kind = find_method(asked.method)
+    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
+    _refuse_larger(settings, data)
     whole = {
         "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
         "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions,
+        "encoder_weights": None,
     }  # fmt: skip
     provenance = environment(device) | {"commit": files.commit(), "data": data.provenance()}
+    method = build(asked.method, settings, data.expressions, asked.seed, device)
+    if asked.encoder_weights:
+        taken = layouts.take(weights.read(asked.encoder_weights), method)
+        whole["encoder_weights"] = {name: taken[name] for name in ("name", "sha256")}
+        provenance["encoder_weights"] = taken
+    if "averages" in dict(method.named_buffers()):
+        averages = extra.averages_of(asked.averages, data) if asked.averages else data.averages()
+        method.get_buffer("averages").copy_(resized(averages, settings["size"]))
+        whole["averages"] = {"of": [path.stem for path in asked.averages], "sha256": extra.sha256(averages)}
+    elif asked.averages:
+        raise ConfigError(f"{asked.method} has no average faces: leave out --averages")
+    if asked.extra:
+        whole["extra"] = {path.stem: _added(path, data) for path in asked.extra}
     begun = _find_start(asked, whole, provenance) if asked.start else None
     run.start(whole | {"start": begun and begun.about}, provenance)
     if run.finished:
         return run
-    method = build(asked.method, settings, data.expressions, asked.seed, device)
-    if "averages" in dict(method.named_buffers()):
-        method.get_buffer("averages").copy_(data.averages())
     if begun:
         begun.run.load_weights(method, begun.modules)
     if not run.trained:
-        _train(method, data, run, asked.seed, progress, stop_after, begun.first_stage if begun else 0)
+        _train(method, data, run, asked.seed, progress, interrupted, begun.first_stage if begun else 0)
         if not run.trained:
             return run
     else:
         run.load_weights(method)
     judge(run, method, data)
     return run
+
+
+def _added(manifest: Path, data: FoldData) -> dict[str, Any]:
+    """Let the faces of another dataset be trained on; return what was taken."""
+    found = extra.find_extra(manifest, data)
+    data.add(found.crops, found.expressions)
+    return found.about
+
+
+def _refuse_larger(settings: dict[str, Any], data: FoldData) -> None:
+    """Refuse a method that is to see more pixels than there are.
+
+    Raises:
+        ConfigError: the faces of the manifest are smaller.
+    """
+    size, face = settings.get("size", 0), data.crop.face
+    if size > face:
+        raise ConfigError(
+            f"size={size}: the faces of {data.manifest} are {face} px; prepare them with --size 256 --align eyes-nose, "
+            f"or --set size={face}"
+        )
 
 
 @dataclass(frozen=True)
@@ -127,7 +175,7 @@ def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]
     run = Run(asked.start)
     other = run.read_json("config.json") | {"data": run.read_json("provenance.json")["data"]}
     mine = config | {"data": provenance["data"]}
-    differing = [key for key in mine if key not in ("preset", "settings") and other[key] != mine[key]]
+    differing = [key for key in mine if key not in ("preset", "settings") and other.get(key) != mine[key]]
     if differing:
         raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
     about = {"run": run.folder.name, "stage": asked.stage, "weights_sha256": run.weights_sha256()}
@@ -136,18 +184,22 @@ def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]
 
 
 def _train(
-    method: Method, data: FoldData, run: Run, seed: int, progress: Report, stop_after: int | None, first_stage: int
-) -> None:
-    def batches(stage: Stage, epoch: int, stream: int) -> Iterable[Any]:
-        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced)
+    method: Method, data: FoldData, run: Run, seed: int, progress: Report, interrupted: Callable[[], bool],
+    first_stage: int,
+) -> None:  # fmt: skip
+    def batches(stage: Stage, epoch: int, stream: int, first: int) -> Iterable[Any]:
+        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first)
 
     def validate() -> float:
         logits, _ = predict(method, data.upright("validation"))
         return float((logits.argmax(1) == data.classes("validation").cpu().numpy()).mean())
 
-    if train(
-        method, batches, validate, run, seed=seed, first_stage=first_stage, report=progress, stop_after=stop_after
-    ):
+    with held_back() as signalled:
+        done = train(
+            method, batches, validate, run, seed=seed, first_stage=first_stage, report=progress,
+            interrupted=lambda: interrupted() or signalled(),
+        )  # fmt: skip
+    if done:
         run.finish_training(method)
 
 

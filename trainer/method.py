@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 class Faces(NamedTuple):
     """A batch of single faces, as the method sees them."""
 
-    image: Float[Tensor, "batch 1 height width"]
+    image: Float[Tensor, "batch channels height width"]
     expression: Int[Tensor, " batch"]
 
 
@@ -24,6 +25,15 @@ class Pairs(NamedTuple):
     anchor: Float[Tensor, "batch 1 height width"]
     partner: Float[Tensor, "batch 1 height width"]
     expression: Int[Tensor, " batch"]
+
+
+def resized(
+    images: Float[Tensor, "batch channels height width"], size: int
+) -> Float[Tensor, "batch channels size size"]:
+    """Return images at another size."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, [size] * 2, mode="bilinear", antialias=True, align_corners=False)
 
 
 def constant(_: float) -> float:
@@ -57,22 +67,23 @@ class Stage:
 class Method(nn.Module, ABC):
     """An interface, not a base class: it implements nothing.
 
-    A buffer `averages`, (expressions, 1, height, width), where a method registers one, is filled with the average face
-    of each expression before training. It is saved with the weights: a run shows what it was trained towards, wherever
-    its manifest is.
+    A buffer `averages`, (expressions, channels, size, size), where a method registers one, is filled with the average
+    face of each expression before training. It is saved with the weights: a run shows what it was trained towards,
+    wherever its manifest is. Of its settings, `size` is that of what its networks see, `color` whether it is in colour.
     """
 
-    PLAIN: ClassVar[bool] = False  # sees grey levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
+    PLAIN: ClassVar[bool] = False  # sees levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
+    ENCODERS: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights
     TRAINED: ClassVar[dict[str, tuple[str, ...]]]  # stage, in order -> the submodules whose weights it leaves final
 
     @abstractmethod
-    def forward(self, images: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch expressions"]:
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch expressions"]:
         """Return one logit an expression."""
 
     @abstractmethod
-    def codes(self, images: Float[Tensor, "batch 1 height width"]) -> dict[str, Float[Tensor, "batch _"]]:
+    def codes(self, images: Float[Tensor, "batch channels height width"]) -> dict[str, Float[Tensor, "batch _"]]:
         """Return what the method takes a face for: its expression code and, where it has one, its identity code."""
 
     @abstractmethod

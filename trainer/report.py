@@ -25,13 +25,17 @@ NEEDS_NAMES = "needs people who are named, with several faces each"
 TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
 
 
-def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]]) -> str:
-    """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3)."""
+def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]], painted: list[dict[str, Any]]) -> str:
+    """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3).
+
+    Where the method paints, also its pictures (`pictures.sections`).
+    """
     return render(
         "report.html", title=run.folder.name, config=run.read_json("config.json"),
         provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
         notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
         confusion=svg(_confusion(scores["classification"])), rows=retrieved,
+        painted=[section | {"picture": _png(section["picture"])} for section in painted],
     )  # fmt: skip
 
 

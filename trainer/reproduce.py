@@ -1,94 +1,26 @@
 """A paper's table or figure: run what is missing, then set what is printed beside what was measured."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from manifests import files
 from trainer import figures, tables
 from trainer.errors import TrainerError
 from trainer.evaluate import examine, judge_elsewhere, load
-from trainer.fit import Asked, fit, num_folds
-from trainer.loop import Report
+from trainer.fit import Asked
+from trainer.jobs import Job, finished, folds_of, training
+from trainer.measures import MEASURES, column, measured
 from trainer.methods import find_method
-from trainer.metrics.statistics import corrected_resampled_t, subject_bootstrap, verdict
+from trainer.metrics.statistics import verdict
 from trainer.papers import ITEMS
 from trainer.papers.item import Item, Variant
 from trainer.run import Run, write_whole
-
-PRINTED_FACES = {"ckplus": 327, "oulucasia": 480, "rafdb": 3068, "affectnet": 3500}  # that a printed accuracy is of
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number of a run: where it stands, and how it is shown."""
-
-    read: Callable[[Run], float]
-    percent: bool = False
-    examined: bool = False  # it needs what `evaluate.examine` writes
-
-
-def _of(file: str, *path: str) -> Callable[[Run], float]:
-    return lambda run: run.value(file, *path)
-
-
-def _score(*path: str, percent: bool = False) -> Measure:
-    return Measure(_of("scores.json", *path), percent)
-
-
-def _of_information(estimator: str, term: str, value: str) -> Measure:
-    return Measure(_of("examination.json", "information", "estimators", estimator, term, value), examined=True)
-
-
-def _harmonic(run: Run) -> float:
-    scores = run.read_json("scores.json")["classification"]
-    precision, recall = scores["macro_precision"], scores["macro_recall"]
-    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
-
-
-def _probe(code: str, what: str) -> Measure:
-    return _score("codes", code, f"{what}_probe", "maximum")
-
-
-def _found(code: str, what: str, score: str) -> Measure:
-    return _score("codes", code, f"{what}_retrieval", score)
-
-
-E, I = "expression", "identity"  # noqa: E741 - the paper's letters
-MEASURES = {
-    "accuracy": _score("classification", "accuracy", percent=True),
-    "macro precision": _score("classification", "macro_precision", percent=True),
-    "macro recall": _score("classification", "macro_recall", percent=True),
-    "macro F1": _score("classification", "macro_f1", percent=True),
-    "H(P, R)": Measure(_harmonic),
-    "identity from E": _probe(E, "identity"),
-    "chance of identity": _score("codes", E, "identity_probe", "chance_maximum"),
-    "identity AUC by E": _score("codes", E, "identity_verification", "matched_auc"),
-    "expression from I": _probe(I, "expression"),
-    "identity from I": _probe(I, "identity"),
-    "expression by E, precision@5": _found(E, "expression", "precision@5"),
-    "chance of expression by E": _found(E, "expression", "chance"),
-    "identity by E, precision@5": _found(E, "identity", "precision@5"),
-    "identity by I, precision@5": _found(I, "identity", "precision@5"),
-    "chance of identity by I": _found(I, "identity", "chance"),
-    "expression by I, precision@5": _found(I, "expression", "precision@5"),
-    "MIG (InfoNCE)": _of_information("nce", "gap", "nats"),
-    "MIG (InfoNCE) / H(Y)": _of_information("nce", "gap", "normalised"),
-    "MIG (DV)": _of_information("dv", "gap", "nats"),
-    "MIG (SMILE)": _of_information("smile", "gap", "nats"),
-    "MIG (KSG)": _of_information("ksg3", "gap", "nats"),
-    "I(E_M; E_N)": _of_information("nce", "shared", "nats"),
-    "I(E_M; E_N), posterior": _of_information("posterior", "shared", "nats"),
-    "I(E_M; E_N), permuted": _of_information("nce", "shared", "null"),
-    "I(E_M; I_M)": _of_information("nce", "entangled", "nats"),
-    "I(E_M; I_M), permuted": _of_information("nce", "entangled", "null"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +35,44 @@ class Grid:
     device: torch.device
     datasets: tuple[str, ...] = ()  # none: all that are at hand
 
-    def manifest(self, dataset: str) -> Path | None:
-        """Return a dataset's manifest, where it is at hand and not left out."""
-        path = files.manifest_path(self.manifests, dataset)
-        return path if path.exists() and (not self.datasets or dataset in self.datasets) else None
+    def manifest(self, item: Item, dataset: str) -> Path | None:
+        """Return a dataset's manifest, where an item can take it and it is not left out."""
+        left_out = self.datasets and dataset not in self.datasets
+        return None if left_out or self.lacks(item, dataset) else files.manifest_path(self.manifests, dataset)
+
+    def lacks(self, item: Item, dataset: str) -> str:
+        """Return what must be done before an item can take a dataset; nothing where it can."""
+        path, wanted = files.manifest_path(self.manifests, dataset), item.protocols.get(dataset, ())
+        option = f" --protocol {wanted[0]}" if wanted else ""
+        if not path.exists():
+            return f"a licensed copy of {dataset}, prepared by: fertools prepare {dataset}{option}"
+        prepared = _protocol(path)
+        if not wanted or prepared in wanted:
+            return ""
+        return (
+            f"another manifest than {path.name}, which was prepared with protocol {prepared}: fertools prepare "
+            f"{dataset}{option} (with --manifests elsewhere it keeps both)"
+        )
+
+    def others(self, item: Item, dataset: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Return the further manifests that are trained on with a dataset, and those its average faces are of."""
+        paths = {name: files.manifest_path(self.manifests, name) for name in item.datasets_of(dataset)}
+        extra = [paths[name] for name in item.extra.get(dataset, ()) if paths[name].exists()]
+        averages = [paths[name] for name in item.averages.get(dataset, ())]
+        if not averages or not all(path.exists() for path in averages):
+            return tuple(extra), ()
+        shown = {name for path in averages for name in _summary(path)["expressions"]}
+        own = set(_summary(files.manifest_path(self.manifests, dataset))["expressions"])
+        return tuple(extra), tuple(averages) if own <= shown else ()
+
+
+def _summary(manifest: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = files.read_metadata(manifest)["summary"]
+    return summary
+
+
+def _protocol(manifest: Path) -> str:
+    return str(_summary(manifest)["protocol"])
 
 
 @dataclass(frozen=True)
@@ -140,24 +106,25 @@ def casts(item: Item, grid: Grid) -> Iterator[Cast]:
     for dataset in item.datasets:
         targets = item.targets.get(dataset, {None: ()} if not item.targets else {})
         for target, expressions in targets.items():
+            manifest = grid.manifest(item, dataset)
+            here = manifest if target is None or grid.manifest(item, target) else None
             for variant in item.variants:
-                yield Cast(variant, dataset, target, *_asked(variant, dataset, target, expressions, grid))
+                runs = _asked(item, variant, here, expressions, grid) if here else ((), ())
+                yield Cast(variant, dataset, target, *runs)
 
 
 def _asked(
-    variant: Variant, dataset: str, target: str | None, expressions: tuple[str, ...], grid: Grid
+    item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
 ) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     """Return the runs of a row, and the runs whose stages they take over."""
-    manifest = grid.manifest(dataset)
-    if manifest is None or (target is not None and grid.manifest(target) is None):
-        return (), ()
     preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
+    extra, averages = grid.others(item, manifest.stem)
     asked, bases = [], []
     for seed in grid.seeds:
-        for fold in grid.folds or range(1, num_folds(manifest) + 1):
+        for fold in folds_of(manifest, grid.folds):
             base = Asked(
                 manifest=manifest, method=variant.method, preset=preset, settings=(), epochs=None, fold=fold, seed=seed,
-                expressions=expressions,
+                expressions=expressions, extra=extra, averages=averages if variant.paints else (),
             )  # fmt: skip
             asked.append(replace(base, settings=variant.settings))
             if variant.branch:
@@ -169,31 +136,16 @@ def _asked(
 # --- what is missing
 
 
-@dataclass(frozen=True)
-class Job:
-    """Something to be done for an item, which is done where a file stands."""
-
-    title: str
-    path: Path
-    work: Callable[[Report], object]
-    trains: tuple[str, ...] = ()  # method and stage, in words
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.path.exists()
-
-
 def jobs(item: Item, grid: Grid) -> list[Job]:
     """Return all that an item takes, in order, done or not."""
     found: dict[Path, Job] = {}
     for cast in casts(item, grid):
         for asked in (*cast.bases, *cast.asked):
-            job = _training(asked, grid)
+            job = training(asked, grid.runs, grid.device)
             found.setdefault(job.path, job)
         for asked in cast.asked:
             if cast.target:
-                job = _elsewhere(asked, cast.target, grid)
+                job = _elsewhere(asked, files.manifest_path(grid.manifests, cast.target), grid)
                 found.setdefault(job.path, job)
             if any(MEASURES[measure].examined for measure in item.measures):
                 job = _examination(asked, grid)
@@ -201,25 +153,11 @@ def jobs(item: Item, grid: Grid) -> list[Job]:
     return list(found.values())
 
 
-def _training(asked: Asked, grid: Grid) -> Job:
-    return Job(
-        asked.name(), grid.runs / asked.name() / "scores.json",
-        lambda report: fit(asked, grid.runs, grid.device, report), _stages(asked),
-    )  # fmt: skip
-
-
-def _stages(asked: Asked) -> tuple[str, ...]:
-    stages = list(find_method(asked.method).TRAINED)
-    return tuple(f"{asked.method} {stage}" for stage in stages[stages.index(asked.stage) if asked.stage else 0 :])
-
-
-def _elsewhere(asked: Asked, target: str, grid: Grid) -> Job:
+def _elsewhere(asked: Asked, target: Path, grid: Grid) -> Job:
     run = Run(grid.runs / asked.name())
-    manifest = grid.manifest(target)
-    assert manifest is not None
     return Job(
-        f"{asked.name()} on {target}", run.folder / f"scores-on-{target}.json",
-        lambda _: judge_elsewhere(run, *load(run, grid.manifests, grid.device), manifest),
+        f"{asked.name()} on {target.stem}", run.folder / f"scores-on-{target.stem}.json",
+        lambda _: judge_elsewhere(run, *load(run, grid.manifests, grid.device), target),
     )  # fmt: skip
 
 
@@ -243,8 +181,15 @@ def outline(name: str, item: Item, grid: Grid) -> dict[str, Any]:
     return {
         "name": name, "title": item.title, "jobs": len(all_jobs), "missing": len(missing),
         "seconds": sum(costs[stage] for stage in stages) if set(stages) <= set(costs) else None,
-        "absent": sorted(dataset for dataset in wanted if grid.manifest(dataset) is None),
+        "absent": sorted(_absent(item, dataset, grid) for dataset in wanted if grid.manifest(item, dataset) is None),
     }  # fmt: skip
+
+
+def _absent(item: Item, dataset: str, grid: Grid) -> str:
+    path = files.manifest_path(grid.manifests, dataset)
+    if not path.exists() or not grid.lacks(item, dataset):
+        return dataset
+    return f"{dataset} (prepared with {_protocol(path)}, not {item.protocols[dataset][0]})"
 
 
 def _costs(grid: Grid) -> dict[str, float]:
@@ -282,17 +227,28 @@ def tabulate(name: str, item: Item, grid: Grid) -> tables.Table:
         )
         for (title, dataset, measure), value in item.printed.items() if title not in ours
     ]  # fmt: skip
-    columns = tuple(tables.Column(measure, MEASURES[measure].percent, _decimals(measure)) for measure in item.measures)
+    columns = tuple(column(measure) for measure in item.measures)
     about = f"Preset {grid.preset}; a run is one fold and one seed."
-    return tables.Table(name, item.title, "dataset: trained", columns, tuple(rows), (about, *item.notes))
+    notes = (about, *_besides(item, grid), *item.notes)
+    return tables.Table(name, item.title, "dataset: trained", columns, tuple(rows), notes)
 
 
-def _decimals(measure: str) -> int:
-    return 2 if MEASURES[measure].percent else 3
+def _besides(item: Item, grid: Grid) -> Iterator[str]:
+    """Yield what each dataset is trained with, of what the paper takes."""
+    for dataset in item.datasets:
+        if grid.manifest(item, dataset) and item.datasets_of(dataset):
+            extra, averages = grid.others(item, dataset)
+            with_these = ", ".join(f"{path.stem} ({_protocol(path)})" for path in extra) or "no other dataset"
+            whose = ", ".join(path.stem for path in averages) or "its own training part"
+            yield f"{dataset} was trained with {with_these} besides; its average faces are of {whose}."
+
+
+def _runs(cast: Cast, grid: Grid) -> list[Run]:
+    return [run for run in (finished(asked, grid.runs) for asked in cast.asked) if run]
 
 
 def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:
-    runs = [run for run in (Run(grid.runs / asked.name()) for asked in cast.asked) if run.finished]
+    runs = _runs(cast, grid)
     if cast.target:
         runs = [run for run in runs if (run.folder / f"scores-on-{cast.target}.json").exists()]
     where = cast.dataset + (f" on {cast.target}" if cast.target else "")
@@ -302,79 +258,42 @@ def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:
 
 def _cell(item: Item, cast: Cast, measure: str, runs: list[Run], grid: Grid) -> tables.Cell:
     printed = item.printed.get((cast.variant.title, cast.dataset, measure))
-    chosen = MEASURES[measure]
-    runs = [run for run in runs if not chosen.examined or (run.folder / "examination.json").exists()]
-    if not runs:
+    cell = measured(measure, runs, cast.target)
+    if cell.mean is None:
         first = measure == item.measures[0] or printed is not None
-        return tables.Cell(printed=printed, needs=_needs(cast, grid) if first else "")
-    values = [_value(run, measure, cast.target) for run in runs]
-    mean = float(np.mean(values))
-    drawn = any(_drawn(run, cast.target) for run in runs)
-    interval = _interval(measure, runs, values, cast.target)
-    told = verdict(printed, mean, interval, printed_faces=PRINTED_FACES[cast.dataset] if chosen.percent else None,
-                   drawn=drawn) if printed is not None else ""  # fmt: skip
-    return tables.Cell(
-        printed, mean, float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values), interval, told, drawn
-    )
+        return replace(cell, printed=printed, needs=_needs(item, cast, grid) if first else "")
+    if printed is None:
+        return cell
+    printed_faces = item.printed_faces.get(cast.dataset) if MEASURES[measure].percent else None
+    told = verdict(printed, cell.mean, cell.interval, printed_faces=printed_faces, drawn=cell.drawn)
+    return replace(cell, printed=printed, verdict=told)
 
 
-def _needs(cast: Cast, grid: Grid) -> str:
+def _needs(item: Item, cast: Cast, grid: Grid) -> str:
     wanted = [name for name in (cast.dataset, cast.target) if name]
-    absent = [name for name in wanted if not files.manifest_path(grid.manifests, name).exists()]
-    if absent:
-        return " and ".join(f"a licensed copy of {name}, prepared by fertools as {name}.parquet" for name in absent)
-    return "to be run: trainer reproduce"
-
-
-def _value(run: Run, measure: str, target: str | None) -> float:
-    if target is None:
-        return MEASURES[measure].read(run)
-    return float(run.read_json(f"scores-on-{target}.json")[measure.replace(" ", "_")])
-
-
-def _drawn(run: Run, target: str | None) -> bool:
-    drawn = run.read_json("provenance.json")["data"]["drawn"]
-    return bool(drawn or (target and run.read_json(f"scores-on-{target}.json")["drawn"]))
-
-
-def _interval(measure: str, runs: list[Run], values: list[float], target: str | None) -> tuple[float, float] | None:
-    """Return the 95 % interval: of an accuracy over people, of anything else over runs, which share training faces."""
-    if measure == "accuracy":
-        file = f"predictions-on-{target}.parquet" if target else "predictions.parquet"
-        seen = [pq.read_table(run.folder / file).select(["subject", "expression", "predicted"]) for run in runs]
-        correct = np.concatenate([np.array(table["expression"]) == np.array(table["predicted"]) for table in seen])
-        low, high = subject_bootstrap(correct, np.concatenate([np.array(table["subject"]) for table in seen]))
-        return low, high
-    if len(values) < 2:
-        return None
-    found = corrected_resampled_t(np.array(values), *_sizes(runs[0]))["interval"]
-    if found is None:
-        return None
-    return (max(0.0, found[0]), min(1.0, found[1])) if MEASURES[measure].percent else (found[0], found[1])
-
-
-def _sizes(run: Run) -> tuple[int, int]:
-    """Return how many faces trained a run and how many tested it."""
-    train, test = (int(run.value("scores.json", "faces", part)) for part in ("train", "test"))
-    return train, test
+    return " and ".join(filter(None, (grid.lacks(item, name) for name in wanted))) or "to be run: trainer reproduce"
 
 
 def write(name: str, item: Item, grid: Grid, out: Path) -> tables.Table:
     """Write an item as JSON, Markdown, HTML and LaTeX, and as a picture where it is a figure."""
-    table = tabulate(name, item, grid)
-    path = out / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    table, pictures = tabulate(name, item, grid), {}
+    if item.figure and any(cell.mean is not None for row in table.rows for cell in row.cells):
+        done = [
+            figures.Drawn(cast.variant, cast.dataset, tuple(_runs(cast, grid)))
+            for cast in casts(item, grid)
+        ]  # fmt: skip
+        pictures[".svg"] = figures.FIGURES[item.figure]([row for row in done if row.runs], grid.manifests, grid.device)
+    write_forms(table, out, pictures)
+    return table
+
+
+def write_forms(table: tables.Table, out: Path, pictures: Mapping[str, str]) -> None:
+    """Write a table as JSON, Markdown, HTML and LaTeX, and pictures beside it, by suffix."""
     forms = {
         ".json": tables.to_json(table), ".md": tables.to_markdown(table), ".html": tables.to_html(table),
         ".tex": tables.to_latex(table),
     }  # fmt: skip
-    if item.figure and any(cell.mean is not None for row in table.rows for cell in row.cells):
-        done = [
-            figures.Drawn(cast.variant, cast.dataset, tuple(
-                Run(grid.runs / asked.name()) for asked in cast.asked if Run(grid.runs / asked.name()).finished))
-            for cast in casts(item, grid)
-        ]  # fmt: skip
-        forms[".svg"] = figures.FIGURES[item.figure]([row for row in done if row.runs], grid.manifests, grid.device)
-    for suffix, text in forms.items():
+    path = out / table.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (*forms.items(), *pictures.items()):
         write_whole(path.with_name(path.name + suffix), text)
-    return table

@@ -28,11 +28,12 @@ class RunError(TrainerError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after a whole epoch."""
+    """Where a training stands."""
 
     weights: dict[str, Tensor]
     optimizers: list[dict[str, Any]]  # state dicts
     place: dict[str, Any]
+    random: dict[str, Tensor]  # states, by device
 
     def restore(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put weights and optimizers back to where they were."""
@@ -134,9 +135,12 @@ class Run:
 
     # --- weights
 
-    def save(self, module: nn.Module, optimizers: Sequence[Optimizer], place: dict[str, Any]) -> None:
+    def save(
+        self, module: nn.Module, optimizers: Sequence[Optimizer], place: dict[str, Any], random: dict[str, Tensor]
+    ) -> None:
         """Write the checkpoint."""
         tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
+        tensors |= {f"random.{device}": state for device, state in random.items()}
         plain = []
         for number, optimizer in enumerate(optimizers):
             state = optimizer.state_dict()
@@ -158,15 +162,17 @@ class Run:
             raise RunError(f"{path} is not whole ({error}); delete it to begin again") from error
         self._rows = self.metrics()[: about["rows"]]
         optimizers = [{"state": {}, "param_groups": groups} for groups in about["groups"]]
-        weights = {}
+        weights, random = {}, {}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(".")
             if kind == "weights":
                 weights[name] = tensor
+            elif kind == "random":
+                random[name] = tensor
             else:
                 number, index, value = name.split(".")
                 optimizers[int(number)]["state"].setdefault(int(index), {})[value] = tensor
-        return Checkpoint(weights, optimizers, about["place"])
+        return Checkpoint(weights, optimizers, about["place"], random)
 
     def save_best(self, module: nn.Module) -> None:
         """Keep the weights as the best so far."""

@@ -12,18 +12,30 @@ from numpy.typing import NDArray
 
 from trainer.metrics.statistics import bayesian_correlated_t, corrected_resampled_t, mcnemar, paired_bootstrap
 from trainer.report import CODES, render
-from trainer.run import Run, write_whole
+from trainer.run import Run, RunError, write_whole
 
 # --- means and spreads
 
 
 def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return runs that differ in fold and seed only, by what they are."""
+    """Return runs that differ in fold and seed only, by what they are.
+
+    Raises:
+        RunError: one of them is not of faces that show expressions.
+    """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         config = run.read_json("config.json")
+        if "fold" not in config:
+            raise RunError(f"{run.folder} is a pre-training: it judges people, not expressions; leave it out")
         groups[" ".join([config["dataset"], config["method"], *run.folder.name.split("-")[2:-2]])].append(run)
     return dict(sorted(groups.items()))
+
+
+def cautions(runs: Sequence[Run]) -> list[str]:
+    """Return what is to be known of the weights that runs started from."""
+    started = {run.folder.name: run.read_json("provenance.json").get("encoder_weights") or {} for run in runs}
+    return [f"{name}: {about['note']}" for name, about in started.items() if about.get("note")]
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -159,6 +171,6 @@ def write(runs: Sequence[Run], path: Path) -> str:
     """Write a page with the table of several runs and what differs; return both as text."""
     groups, compared = table(runs), comparisons(runs)
     keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    texts = [comparison_text(one) for one in compared]
+    texts = [*(comparison_text(one) for one in compared), *cautions(runs)]
     write_whole(path, render("summary.html", groups=groups, keys=keys, cell=_cell, comparisons=texts))
     return "\n\n".join([markdown(groups), *texts])

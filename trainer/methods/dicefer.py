@@ -122,6 +122,7 @@ class DiceFer(Method):
 
     Config = DiceFerConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
+    ENCODERS = ("expression_encoder", "identity_encoder")
     TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {
         "expression": ("expression_encoder", "expression_critics"),
         "identity": ("identity_encoder", "identity_critics", "discriminator"),

@@ -27,7 +27,7 @@ from trainer.losses import (
     running_means,
     spread,
 )
-from trainer.method import Faces, Method, Stage
+from trainer.method import Faces, Method, Stage, resized
 from trainer.networks.patchgan import PatchGan
 from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
 from trainer.networks.unet import UNet
@@ -47,7 +47,8 @@ class IfGanConfig:
     beta1: float = 0.9
     beta2: float = 0.99
     weight_decay: float = 1e-4  # coupled
-    size: int = 112  # px of faces and pictures; the paper's 224 needs larger crops
+    size: int = 224  # px of faces and pictures; `fertools prepare --size 256 --align eyes-nose` gives as many
+    color: bool = False  # (ours) Fig. 3 draws one channel
     width: int = 32  # of G (Fig. 3)
     attention: bool = True  # Table 1 has both
     discriminator_width: int = 64  # (ours: pix2pix)
@@ -86,11 +87,13 @@ class IfGan(Method):
         super().__init__()
         _refuse(config)
         self.config = config
-        self.generator = UNet(1, config.width, config.attention)
-        self.discriminator = PatchGan(2, config.discriminator_width)
-        channels = 1 if config.gen_only else 2
-        self.classifier = ResidualNet(config.classifier, channels, num_expressions, config.classifier_width)
-        self.register_buffer("averages", torch.full((num_expressions, 1, 112, 112), torch.nan))  # not yet known
+        channels = 3 if config.color else 1
+        self.generator = UNet(channels, config.width, config.attention)
+        self.discriminator = PatchGan(2 * channels, config.discriminator_width)
+        read = channels if config.gen_only else 2 * channels
+        self.classifier = ResidualNet(config.classifier, read, num_expressions, config.classifier_width)
+        unknown = torch.full((num_expressions, channels, config.size, config.size), torch.nan)  # until it trains
+        self.register_buffer("averages", unknown)
         self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
         self.register_buffer("centre_counts", torch.zeros(num_expressions))
         self._first_epoch = True
@@ -109,7 +112,7 @@ class IfGan(Method):
         return {"expression": self._read(faces, pictures)[0], "generated": seen.flatten(1)}
 
     def transfer(self, images: Tensor) -> Tensor:
-        """Return what the generator makes of faces: (batch, 1, size, size), from -1 to 1 (Fig. 5)."""
+        """Return what the generator makes of faces: (batch, channels, size, size), from -1 to 1 (Fig. 5)."""
         pictures: Tensor = self.generator(self._sized(images))
         return pictures
 
@@ -122,13 +125,13 @@ class IfGan(Method):
         config = self.config
         if config.imagenet:
             try:
-                self.classifier.load_imagenet()
+                self.classifier.load_imagenet(config.color)
             except OSError as error:
                 raise ConfigError(str(error)) from error
         critic, painter, reader = map(self._adam, (self.discriminator, self.generator, self.classifier))
 
         def step(batch: Faces) -> dict[str, Tensor]:
-            faces, averages = self._sized(batch.image), self._sized(self.averages)[batch.expression]
+            faces, averages = self._sized(batch.image), self.averages[batch.expression]
             if len(faces) == 1:
                 raise ConfigError("a batch of one face has no batch statistics to train on; choose another batch_size")
             pictures: Tensor = self.generator(faces)
@@ -147,9 +150,7 @@ class IfGan(Method):
 
     def _sized(self, images: Tensor) -> Tensor:
         """Return faces at the size of the networks."""
-        if images.shape[-1] == self.config.size:
-            return images
-        return F.interpolate(images, [self.config.size] * 2, mode="bilinear", antialias=True, align_corners=False)
+        return resized(images, self.config.size)
 
     def _read(self, faces: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return E's features and logits of faces and their pictures."""
@@ -262,9 +263,9 @@ def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
 PAPER = IfGanConfig()
 # Measured on drawn faces at 48 px: with the paper's weights the cross-entropy through E moves G 20 times as hard as the
 # reconstruction does, D 11 times: its pictures are then what E reads best, no average face.
-DEFAULT = replace(PAPER, imagenet=False, island_reduction="mean", ce_to_g=False, adversarial_weight=0.1)
+DEFAULT = replace(PAPER, size=112, imagenet=False, island_reduction="mean", ce_to_g=False, adversarial_weight=0.1)
 DEMO = replace(
-    DEFAULT, epochs=60, batch_size=32, learning_rate=1e-3, size=48, width=8, discriminator_width=16,
+    DEFAULT, batch_size=32, learning_rate=1e-3, size=48, width=16, discriminator_width=16,
     classifier="resnet18", classifier_width=16,
 )  # fmt: skip
 IfGan.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

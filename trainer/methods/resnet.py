@@ -29,6 +29,7 @@ class ResNet(Method):
 
     Config = ResNetConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
+    ENCODERS = ("encoder",)
     TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("encoder", "classifier")}
 
     def __init__(self, config: ResNetConfig, num_expressions: int) -> None:

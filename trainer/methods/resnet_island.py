@@ -27,6 +27,7 @@ class ResNetIslandConfig:
     classifier: str = "resnet101"
     width: int = 64
     imagenet: bool = True  # begin with ImageNet's weights
+    color: bool = False  # (ours) as IF-GAN's
     classification_weight: float = 10.0  # lambda_3 of Eq. 1
     island_weight: float = 1.0  # lambda_4
     island_pairwise: float = 0.03  # alpha of Eq. 5
@@ -54,7 +55,7 @@ class ResNetIsland(Method):
         if config.imagenet and config.width != IMAGENET_WIDTH:
             raise ConfigError(f"width={config.width}: ImageNet's weights are of {IMAGENET_WIDTH}; --set imagenet=false")
         self.config = config
-        self.classifier = ResidualNet(config.classifier, 1, num_expressions, config.width)
+        self.classifier = ResidualNet(config.classifier, 3 if config.color else 1, num_expressions, config.width)
         self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
         self.register_buffer("centre_counts", torch.zeros(num_expressions))
         self._first_epoch = True
@@ -73,7 +74,7 @@ class ResNetIsland(Method):
         config = self.config
         if config.imagenet:
             try:
-                self.classifier.load_imagenet()
+                self.classifier.load_imagenet(config.color)
             except OSError as error:
                 raise ConfigError(str(error)) from error
         optimizer = torch.optim.Adam(

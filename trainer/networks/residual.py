@@ -1,4 +1,4 @@
-"""ResNets of a chosen depth and width for grey channels (He et al. 2016, arXiv:1512.03385), named as torchvision's."""
+"""ResNets of a chosen depth and width for some pictures (He et al. 2016, arXiv:1512.03385), named as torchvision's."""
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ class ResidualNet(nn.Module):
 
     Args:
         name: a key of `DEPTHS`.
-        channels: grey channels of an image.
+        channels: of an image: one a grey picture, three a picture in colour.
         num_classes: how many logits.
         width: channels of the stem; 64 is torchvision's.
     """
@@ -51,8 +51,11 @@ class ResidualNet(nn.Module):
         features = self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
         return features, self.fc(features)
 
-    def load_imagenet(self) -> None:
+    def load_imagenet(self, color: bool = False) -> None:
         """Take torchvision's weights, but for the last layer; they are downloaded once.
+
+        Args:
+            color: the channels are pictures in colour, not grey ones.
 
         Raises:
             OSError: they cannot be had; the message says from where, and where to put them.
@@ -66,13 +69,19 @@ class ResidualNet(nn.Module):
                 f"means to {torch.hub.get_dir()}/checkpoints/, or train from random ones: --set imagenet=false"
             ) from error
         mine = self.state_dict()
-        grey = grey_weights(found["conv1.weight"], self.conv1.in_channels)
-        self.load_state_dict(mine | found | {"conv1.weight": grey} | {key: mine[key] for key in mine if "fc." in key})
+        stem = (color_weights if color else grey_weights)(found["conv1.weight"], self.conv1.in_channels)
+        self.load_state_dict(mine | found | {"conv1.weight": stem} | {key: mine[key] for key in mine if "fc." in key})
 
 
 def grey_weights(rgb: Float[Tensor, "width 3 7 7"], channels: int) -> Float[Tensor, "width channels 7 7"]:
     """Return a stem for grey channels that answers equal ones as the given stem answers the same grey in colour."""
     return rgb.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+
+
+def color_weights(rgb: Float[Tensor, "width 3 7 7"], channels: int) -> Float[Tensor, "width channels 7 7"]:
+    """Return a stem for pictures in colour that answers equal ones as the given stem answers one of them."""
+    pictures = channels // 3
+    return rgb.repeat(1, pictures, 1, 1) / pictures
 
 
 def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:

@@ -1,6 +1,10 @@
 """What papers print, as data: their tables and figures, and what is trained for each of our cells."""
 
-from trainer.papers import dicefer
+from trainer.papers import dicefer, ifgan
 from trainer.papers.item import Item
 
-ITEMS: dict[str, Item] = {f"dice-fer/{name}": item for name, item in dicefer.ITEMS.items()}
+ITEMS: dict[str, Item] = {
+    f"{paper}/{name}": item
+    for paper, items in (("dice-fer", dicefer.ITEMS), ("if-gan", ifgan.ITEMS))
+    for name, item in items.items()
+}

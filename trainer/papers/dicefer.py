@@ -8,6 +8,11 @@ at hand when this was written.
 from trainer.papers.item import Item, Variant
 
 CKPLUS, OULU, RAFDB, AFFECTNET = DATASETS = ("ckplus", "oulucasia", "rafdb", "affectnet")
+PROTOCOLS = {  # RAF-DB's are one: the same faces in the same parts
+    CKPLUS: ("dice_ckplus", "dice_ckplus_7c"), OULU: ("dice_oulu",), RAFDB: ("dice_rafdb", "ifgan_rafdb"),
+    AFFECTNET: ("dice_affectnet7",),
+}  # fmt: skip
+PRINTED_FACES = {CKPLUS: 327, OULU: 480, RAFDB: 3068, AFFECTNET: 3500}  # that a printed accuracy is of
 SIX = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
 DICE_FER = Variant(title="DICE-FER")
 RESNET = Variant(title="ResNet-18", method="resnet")
@@ -29,9 +34,11 @@ def _accuracies(dataset: str, name: str, others: dict[str, float]) -> Item:
             RESNET,
         ),
         datasets=(dataset,),
+        protocols=PROTOCOLS,
         measures=("accuracy", "macro precision", "macro recall", "macro F1", "H(P, R)", "identity AUC by E"),
         printed={(row, dataset, "accuracy"): value for row, value in printed.items()}
         | ({("DICE-FER", dataset, "H(P, R)"): 0.995} if dataset == CKPLUS else {}),
+        printed_faces=PRINTED_FACES,
         notes=(
             "The paper's F1 is the harmonic mean of its printed precision and recall, here H(P, R); macro F1 is the "
             "mean of the classes' F1.",
@@ -53,6 +60,7 @@ ITEMS = {
         title="Mutual information gap, I(E_M; E_N) - I(E_M; I_M)",
         variants=(DICE_FER,),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=(
             "MIG (InfoNCE)", "MIG (InfoNCE) / H(Y)", "MIG (DV)", "MIG (SMILE)", "MIG (KSG)", "I(E_M; E_N)",
             "I(E_M; E_N), posterior", "I(E_M; E_N), permuted", "I(E_M; I_M)", "I(E_M; I_M), permuted",
@@ -74,8 +82,10 @@ ITEMS = {
             Variant(title="nu = 0", settings=("local_weight=0",)),
         ),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=("accuracy", "identity from E", "identity AUC by E", "chance of identity"),
         printed={("DICE-FER", dataset, "accuracy"): value for dataset, value in ACCURACY.items()},
+        printed_faces=PRINTED_FACES,
         notes=(
             "The row DICE-FER is the paper's Baseline. Its row Ideal, 100 %, is no measurement and is left out. The "
             "paper's ablated cells were not at hand.",
@@ -89,6 +99,7 @@ ITEMS = {
         title="Trained on one dataset, judged on another",
         variants=(DICE_FER, RESNET),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=("accuracy", "macro recall"),
         targets={CKPLUS: {OULU: SIX}, OULU: {CKPLUS: SIX}, RAFDB: {CKPLUS: SIX}, AFFECTNET: {CKPLUS: SIX}},
         notes=(
@@ -101,6 +112,7 @@ ITEMS = {
         title="Retrieval by E and by I",
         variants=(DICE_FER,),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=(
             "expression by E, precision@5", "chance of expression by E", "identity by E, precision@5",
             "identity by I, precision@5", "chance of identity by I", "expression by I, precision@5",
@@ -112,6 +124,7 @@ ITEMS = {
         title="The adversarial weight zeta",
         variants=_sweep(joint=False) + _sweep(joint=True),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=("accuracy", "identity from E", "expression from I", "identity from I"),
         figure="sweep",
         notes=(
@@ -123,6 +136,7 @@ ITEMS = {
         title="The codes in two dimensions",
         variants=(DICE_FER, RESNET),
         datasets=DATASETS,
+        protocols=PROTOCOLS,
         measures=("accuracy", "identity from E"),
         figure="codes",
         notes=(

@@ -20,6 +20,7 @@ class Variant:
     method: str = "dicefer"
     settings: tuple[str, ...] = ()
     branch: str | None = None
+    paints: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,14 @@ class Item:
         title: what it shows.
         variants: what is trained, a row each for every dataset.
         datasets: manifests, by name.
-        measures: names in `trainer.reproduce.MEASURES`, a column each.
+        protocols: dataset -> protocols whose faces it takes, the one to prepare with first; of a dataset that is not
+            named, those of any.
+        measures: names in `trainer.measures.MEASURES`, a column each.
         printed: (row, dataset, measure) -> what the paper prints, a share where the measure is shown in percent; rows
             that are no variant's are of other methods, and stand as printed.
+        printed_faces: dataset -> how many faces a printed share is of, where it is known.
+        extra: dataset -> those that are trained on besides, where they are prepared.
+        averages: dataset -> those whose average faces it takes, where all are prepared and show all expressions.
         targets: for a cross-dataset item, what each dataset's runs are judged on, and the expressions they share.
         figure: name in `trainer.figures.FIGURES`, where it is one.
         notes: what a reader must know.
@@ -42,7 +48,15 @@ class Item:
     variants: tuple[Variant, ...]
     datasets: tuple[str, ...]
     measures: tuple[str, ...]
+    protocols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     printed: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    printed_faces: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     targets: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     figure: str | None = None
     notes: tuple[str, ...] = ()
+
+    def datasets_of(self, dataset: str) -> set[str]:
+        """Return what a dataset is trained with, besides itself."""
+        return {*self.extra.get(dataset, ()), *self.averages.get(dataset, ())}

@@ -1,0 +1,170 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from facenet_pytorch import MTCNN
+from facenet_pytorch.models.utils.detect_face import imresample
+from torchvision.ops import nms
+
+from fertools import align, cascade
+from fertools.cascade import Cascade, suppress, suppress_contained
+from fertools.detect import CASCADE, FACTOR, MIN_FACE, MIN_SCORE, Detector, overlap, provenance
+from fertools.drawn import corpus
+from fertools.drawn.ckplus import plan
+from fertools.drawn.factors import sample_nuisance
+from fertools.drawn.render import render, render_colour
+from fertools.mtcnn import Sums, levels, place
+
+
+def portrait(number, height, width, *, colour, scale=1.0):
+    rng = np.random.default_rng(number)
+    nuisance = sample_nuisance(rng)
+    nuisance = replace(nuisance, scale=scale * nuisance.scale)
+    draw = render_colour if colour else render
+    action = corpus.frames(plan(num_subjects=2)[0], 0)[0][0].action
+    picture = draw(corpus.person(0, number), action, nuisance, height, width, rng)
+    return picture if colour else np.repeat(picture[..., None], 3, axis=2)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Grey and coloured, a small face beside a large one, none, noise, a picture smaller than any face."""
+    beside = np.full((300, 520, 3), 120, np.uint8)
+    beside[:, :300] = portrait(5, 300, 300, colour=True)
+    beside[100:190, 400:490] = portrait(6, 90, 90, colour=True)
+    return [
+        portrait(1, 490, 640, colour=False),
+        portrait(2, 240, 320, colour=True),
+        beside,
+        np.full((200, 301, 3), 90, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (160, 161, 3), dtype=np.uint8),
+        np.zeros((12, 12, 3), np.uint8),
+        portrait(3, 361, 299, colour=True, scale=1.4),
+        portrait(4, 640, 480, colour=True, scale=0.4),
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((20, 900, 3), np.uint8),
+    ]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector("cpu")
+
+
+@pytest.fixture(scope="module")
+def found(detector, pictures):
+    return detector.batch(pictures)
+
+
+def same(faces, others):
+    return len(faces) == len(others) and all(
+        np.array_equal(a.box, b.box) and np.array_equal(a.landmarks, b.landmarks) and a.score == b.score
+        for a, b in zip(faces, others, strict=True)
+    )
+
+
+def test_it_finds_what_facenet_pytorch_finds(pictures, found):
+    reference = MTCNN(min_face_size=MIN_FACE, factor=FACTOR, keep_all=True)
+    num_faces = 0
+    for picture, faces in zip(pictures, found, strict=True):
+        boxes, scores, marks = (
+            reference.detect(picture, landmarks=True) if min(picture.shape[:2]) >= 20 else (None, [], [])
+        )
+        expected = [] if boxes is None else [face for face in zip(boxes, scores, marks, strict=True)]
+        expected = sorted((face for face in expected if face[1] >= MIN_SCORE), key=lambda face: -face[1])
+        assert len(faces) == len(expected)
+        num_faces += len(faces)
+        for face, (box, score, points) in zip(faces, expected, strict=True):
+            assert overlap(face.box, np.asarray(box, float)) > 0.999 and face.score == pytest.approx(score, abs=1e-5)
+            matrix = align.crop_matrix(face.landmarks)
+            moved = (face.landmarks - np.asarray(points, np.float64)) @ matrix[:, :2].T
+            assert np.abs(moved).max() < 0.01  # of the stored crop's pixels
+    assert num_faces >= 6
+
+
+def test_what_else_is_in_a_batch_changes_nothing(detector, pictures, found):
+    alone = [detector(picture) for picture in pictures]
+    backwards = detector.batch(pictures[::-1])[::-1]
+    assert all(map(same, found, alone)) and all(map(same, found, backwards))
+    assert detector.batch([]) == []
+
+
+def test_batches_that_do_not_fit_together_are_taken_apart(detector, pictures, found, monkeypatch):
+    monkeypatch.setitem(cascade.SIZE, "cpu", 400_000)
+    assert all(map(same, found, detector.batch(pictures)))
+
+
+def test_the_early_stop_finds_the_largest_faces_as_the_whole_pyramid_does(detector, pictures, found):
+    early = detector.batch(pictures, only_largest=True)
+    assert len(found[2]) == 2 and len(early[2]) == 1
+    for faces, few in zip(found, early, strict=True):
+        largest = max((face.area for face in faces), default=0)
+        wanted = [face for face in faces if face.area >= largest / 2]
+        assert [face.score for face in few] == pytest.approx([face.score for face in wanted], abs=1e-5)
+        for face, other in zip(few, wanted, strict=True):
+            assert np.abs(face.landmarks - other.landmarks).max() < 0.01
+
+
+def test_only_faces_below_the_least_share_are_missed(pictures, found):
+    (large,) = Detector("cpu", min_share=0.3).batch(pictures[2:3])[0]
+    assert overlap(large.box, max(found[2], key=lambda face: face.area).box) > 0.999
+    assert provenance(0.3) != provenance() and provenance()["cascade"] == CASCADE
+
+
+def test_a_grey_picture_in_three_channels_is_looked_at_in_one(pictures):
+    tinted = pictures[0].copy()
+    tinted[0, 0, 0] ^= 1  # no longer grey: the coloured networks must say the same
+    grey, coloured = Cascade("cpu", MIN_FACE, FACTOR)([pictures[0], tinted], sure=MIN_SCORE)
+    assert np.abs(grey.landmarks - coloured.landmarks).max() < 0.01
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_levels_lie_on_canvases_without_overlap_and_every_window_is_on_one(side):
+    wanted = levels(490, 640, 20, 0.709) + levels(37, 210, 20, 0.709)
+    taken, windows = set(), [set() for _ in wanted]
+    for tile in place(wanted, side):
+        assert tile.y + tile.height <= side and (tile.x + tile.width <= side or tile.x == tile.y == 0)
+        assert not (tile.y % 2 or tile.x % 2 or tile.top % 2)
+        spots = {(tile.canvas, y, x) for y in range(tile.y, tile.y + tile.height) for x in (tile.x, tile.x + 11)}
+        assert not spots & taken
+        taken |= spots
+        windows[tile.source] |= {
+            (tile.top + y, x) for y in range(0, tile.height - 11, 2) for x in range(0, tile.width - 11, 2)
+        }
+    for level, seen in zip(wanted, windows, strict=True):
+        assert seen == {(y, x) for y in range(0, level.height - 11, 2) for x in range(0, level.width - 11, 2)}
+
+
+def test_the_pyramid_is_facenet_pytorchs():
+    picture = portrait(1, 123, 217, colour=True)
+    sums = Sums([picture], torch.empty(Sums.room([picture]), dtype=torch.int32))
+    for level in levels(*picture.shape[:2], 20, 0.709):
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+        expected = (imresample(pixels, (level.height, level.width)) - 127.5) * 0.0078125
+        assert torch.equal(sums.level(0, level).permute(2, 0, 1), expected[0])
+
+
+def test_suppression_is_torchvisions_group_by_group():
+    corner, size = 300 * torch.rand(900, 2) - 20, 20 + 60 * torch.rand(900, 2)
+    boxes, scores = torch.cat([corner, corner + size], 1), torch.rand(900).round(decimals=2)
+    groups = torch.randint(0, 9, (900,))
+    kept = suppress(boxes, scores, groups, 0.5)
+    for group in range(9):
+        rows = (groups == group).nonzero()[:, 0]
+        assert kept[groups[kept] == group].tolist() == rows[nms(boxes[rows], scores[rows], 0.5)].tolist()
+
+
+def test_a_box_within_another_goes_and_what_it_would_have_suppressed_stays():
+    outer, inner, apart = [0.0, 0, 99, 99], [10.0, 10, 80, 80], [10.0, 10, 40, 40]
+    boxes, scores = torch.tensor([inner, outer, apart, outer]), torch.tensor([0.8, 0.9, 0.7, 0.7])
+    assert suppress_contained(boxes, scores, torch.tensor([0, 0, 0, 1]), 0.7).tolist() == [1, 3]
+    assert suppress_contained(boxes[:1], scores[:1], torch.tensor([0]), 0.7).tolist() == [0]
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same(pictures, found):
+    for faces, others in zip(Detector("cuda").batch(pictures), found, strict=True):
+        assert len(faces) == len(others)
+        for face, other in zip(faces, others, strict=True):
+            assert overlap(face.box, other.box) > 0.99 and np.abs(face.landmarks - other.landmarks).max() < 0.5

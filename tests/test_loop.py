@@ -1,0 +1,113 @@
+"""Interrupted anywhere, a training ends as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import CPU, asked, cut_short, silent, timeless, weights
+
+from trainer import fit as library
+from trainer import loop
+from trainer.interrupts import held_back
+from trainer.loop import TrainingError
+from trainer.run import Run
+
+
+@pytest.mark.parametrize("name", ["dicefer", "ifgan", "resnet"])
+def test_stopped_after_any_step_it_resumes_to_the_bit(name, patterns, tmp_path):
+    ask = asked(patterns, name, "batch_size=4")
+    whole = library.fit(ask, tmp_path / "whole", CPU, silent)
+    run, places = cut_short(ask, tmp_path / "cut", steps=1), []
+    while not run.trained:
+        places.append(run.checkpoint().place["step"])
+        run = cut_short(ask, tmp_path / "cut", steps=1)
+    assert len(places) > 3 and any(places)
+    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(run).items())
+    assert timeless(run) == timeless(whole)
+    assert run.read_json("scores.json") == whole.read_json("scores.json")
+
+
+def test_killed_without_a_word_it_goes_on_from_the_last_checkpoint(patterns, tmp_path, monkeypatch):
+    """Saved within epochs only: what a kill then loses is trained again, and logged once."""
+    whole = library.fit(asked(patterns, "resnet"), tmp_path / "whole", CPU, silent)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+
+    def die(_stage, epoch, *_):
+        if epoch == 2:
+            raise MemoryError  # no handler of ours sees it
+
+    with pytest.raises(MemoryError):
+        library.fit(asked(patterns, "resnet"), tmp_path / "cut", CPU, die)
+    resumed = library.fit(asked(patterns, "resnet"), tmp_path / "cut", CPU, silent)
+    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
+    assert timeless(resumed) == timeless(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_held_back_until_all_is_saved(number, patterns, tmp_path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from small_runs import CPU, asked, fit
+from trainer.cli import refusals
+
+with refusals():
+    ask = asked(Path({str(patterns)!r}), "resnet")
+    fit(ask, Path({str(tmp_path)!r}), CPU, lambda *_: os.kill(os.getpid(), {int(number)}))
+"""
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
+    if number == signal.SIGTERM:
+        assert done.returncode == -signal.SIGTERM
+    else:
+        assert "interrupted; the same command goes on where it stopped" in done.stderr
+    run = Run(next(tmp_path.iterdir()))
+    assert not run.trained and run.checkpoint().place["epoch"] == 1
+
+
+def test_a_second_signal_is_not_held_back():
+    with pytest.raises(KeyboardInterrupt), held_back() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("went on")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_elsewhere_than_in_the_main_thread_nothing_is_held_back():
+    seen = []
+
+    def work():
+        with held_back() as stop:
+            seen.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_too_little_memory_is_told_with_what_to_change(patterns, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "backward", full)
+    monkeypatch.setattr(torch.autograd, "backward", full)
+    with pytest.raises(TrainingError, match=r"epoch 1: cpu is short of memory; a smaller batch_size \(it is 12\)"):
+        library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+
+
+def test_slow_saving_is_done_less_often(patterns, tmp_path, monkeypatch):
+    """Each epoch of this takes milliseconds; where one saving takes a second, the next is 20 seconds away."""
+    saved = []
+    save = Run.save
+    monkeypatch.setattr(Run, "save", lambda self, *rest: (saved.append(rest[2]["epoch"]), save(self, *rest)))
+    clock = iter(range(0, 10**6))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    library.fit(asked(patterns, "resnet", "epochs=12"), tmp_path, CPU, silent)
+    assert saved[-1] == 12 and 1 < len(saved) < 12
