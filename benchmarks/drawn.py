@@ -23,11 +23,11 @@ from fertools import align, detect
 from fertools.drawn import corpus
 from fertools.drawn.ckplus import Sequence, plan
 from fertools.drawn.render import landmarks
-from manifests.schema import CROP_SIZE, FACE_SIZE
+from manifests.schema import DEFAULT_CROP
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "facenet-pytorch")
 POINTS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-MARGIN = (CROP_SIZE - FACE_SIZE) // 2
+MARGIN = DEFAULT_CROP.margin
 
 
 class Shot(NamedTuple):

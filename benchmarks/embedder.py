@@ -19,7 +19,7 @@ from fertools.drawn.corpus import write_whole
 from fertools.drawn.expressions import EXPRESSIONS, perform_part, rise, sample_peak
 from fertools.drawn.factors import jitter, sample_identity, sample_nuisance
 from fertools.drawn.render import landmarks, render
-from manifests.schema import CROP_SIZE, FACE_SIZE
+from manifests.schema import DEFAULT_CROP
 
 NUM_PEOPLE, NUM_SHOTS = 4000, 6
 WIDTH, SIZE = 16, 128  # channels of the first layer; of an embedding
@@ -29,7 +29,7 @@ SCALE, MARGIN = (
     24,
     0.3,
 )  # of CosFace (Wang et al. 2018, arXiv:1801.09414); the margin grows over two fifths of the steps
-MIDDLE = (CROP_SIZE - FACE_SIZE) // 2
+CROP_SIZE, FACE_SIZE, MIDDLE = DEFAULT_CROP.stored, DEFAULT_CROP.face, DEFAULT_CROP.margin
 SHIFT = 4  # px that a face is moved at random
 LANDMARK_ERROR = 0.03  # standard deviation, as a part of the distance between the eyes: about MTCNN's
 
