@@ -88,33 +88,10 @@ def fit(
     Args:
         interrupted: asked after each step whether to stop there, as after Ctrl-C.
     """
-    config = asked.config()
     run = Run(runs / asked.name())
-    settings = dataclasses.asdict(config)
-    kind = find_method(asked.method)
-    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
-    _refuse_larger(settings, data)
-    whole = {
-        "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
-        "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions,
-        "encoder_weights": None,
-    }  # fmt: skip
-    provenance = environment(device) | {"commit": files.commit(), "data": data.provenance()}
-    method = build(asked.method, settings, data.expressions, asked.seed, device)
-    if asked.encoder_weights:
-        taken = layouts.take(weights.read(asked.encoder_weights), method)
-        whole["encoder_weights"] = {name: taken[name] for name in ("name", "sha256")}
-        provenance["encoder_weights"] = taken
-    if "averages" in dict(method.named_buffers()):
-        averages = extra.averages_of(asked.averages, data) if asked.averages else data.averages()
-        method.get_buffer("averages").copy_(resized(averages, settings["size"]))
-        whole["averages"] = {"of": [path.stem for path in asked.averages], "sha256": extra.sha256(averages)}
-    elif asked.averages:
-        raise ConfigError(f"{asked.method} has no average faces: leave out --averages")
-    if asked.extra:
-        whole["extra"] = {path.stem: _added(path, data) for path in asked.extra}
-    begun = _find_start(asked, whole, provenance) if asked.start else None
-    run.start(whole | {"start": begun and begun.about}, provenance)
+    data, method, config, provenance = _set_up(asked, device)
+    begun = _find_start(asked, config, provenance) if asked.start else None
+    run.start(config | {"start": begun and begun.about}, provenance)
     if run.finished:
         return run
     if begun:
@@ -127,6 +104,32 @@ def fit(
         run.load_weights(method)
     judge(run, method, data)
     return run
+
+
+def _set_up(asked: Asked, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
+    """Return the faces, the untrained method, what is asked for in full, and what it is made from."""
+    settings, kind = dataclasses.asdict(asked.config()), find_method(asked.method)
+    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
+    _refuse_larger(settings, data)
+    config: dict[str, Any] = {
+        "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
+        "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions, "encoder_weights": None,
+    }  # fmt: skip
+    provenance = environment(device) | {"commit": files.commit(), "data": data.provenance()}
+    method = build(asked.method, settings, data.expressions, asked.seed, device)
+    if asked.encoder_weights:
+        taken = layouts.take(weights.read(asked.encoder_weights), method)
+        config["encoder_weights"] = {name: taken[name] for name in ("name", "sha256")}
+        provenance["encoder_weights"] = taken
+    if "averages" in dict(method.named_buffers()):
+        averages = extra.averages_of(asked.averages, data) if asked.averages else data.averages()
+        method.get_buffer("averages").copy_(resized(averages, settings["size"]))
+        config["averages"] = {"of": [path.stem for path in asked.averages], "sha256": extra.sha256(averages)}
+    elif asked.averages:
+        raise ConfigError(f"{asked.method} has no average faces: leave out --averages")
+    if asked.extra:
+        config["extra"] = {path.stem: _added(path, data) for path in asked.extra}
+    return data, method, config, provenance
 
 
 def _added(manifest: Path, data: FoldData) -> dict[str, Any]:
