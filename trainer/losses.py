@@ -148,3 +148,30 @@ def running_means(
     total = counts + member.sum(0)
     sums = means * counts.unsqueeze(1) + member.T @ features.detach().to(means.dtype)
     return sums / total.clamp_min(1).unsqueeze(1), total
+
+
+def island_step(
+    features: Float[Tensor, "batch dims"],
+    classes: Int[Tensor, " batch"],
+    centres: Float[Tensor, "classes dims"],
+    counts: Float[Tensor, " classes"],
+    *,
+    first_epoch: bool,
+    rate: float,
+    pairwise_weight: float,
+    reduction: str,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "classes dims"], Float[Tensor, " classes"]]:
+    """Return the island loss of a step, and the centres and counts after it.
+
+    In the first epoch centres are only found, as class means, and the loss is 0: beside a zero centre the cosine of the
+    second term says nothing.
+
+    Args:
+        counts: faces of each class that the centres are means of.
+        rate: see `moved_centres`.
+        pairwise_weight: see `island_loss`, as for `reduction`.
+    """
+    if first_epoch:
+        return torch.zeros((), device=features.device), *running_means(centres, counts, features, classes)
+    loss = island_loss(features, classes, centres, pairwise_weight, reduction)
+    return loss, moved_centres(centres, features, classes, rate, pairwise_weight), counts

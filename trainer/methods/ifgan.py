@@ -19,12 +19,10 @@ from torch import Tensor, nn
 
 from trainer.config import ConfigError, one_of
 from trainer.losses import (
-    island_loss,
-    moved_centres,
+    island_step,
     picture_loss,
     realism_loss,
     reconstruction_loss,
-    running_means,
     spread,
 )
 from trainer.method import Faces, Method, Stage, resized
@@ -203,15 +201,14 @@ class IfGan(Method):
         self._first_epoch = epoch == 0
 
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Return the island loss, and move its centres; in the first epoch these are only found, as class means."""
+        """Return the island loss, and move its centres."""
         config = self.config
-        if self._first_epoch:
-            means, counts = running_means(self.centres, self.centre_counts, features, classes)
-            self.centres.copy_(means)
-            self.centre_counts.copy_(counts)
-            return torch.zeros((), device=features.device)
-        loss = island_loss(features, classes, self.centres, config.island_pairwise, config.island_reduction)
-        self.centres.copy_(moved_centres(self.centres, features, classes, config.centre_rate, config.island_pairwise))
+        loss, centres, counts = island_step(
+            features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
+            rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
+        )  # fmt: skip
+        self.centres.copy_(centres)
+        self.centre_counts.copy_(counts)
         return loss
 
     def _concern(self, means: dict[str, float]) -> str | None:
