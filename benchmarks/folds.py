@@ -1,12 +1,14 @@
 """What make-folds costs: seconds of each part and peak memory, of made-up manifests from 1,000 to 280,000 faces.
 
-Each run has a process of its own; beside it stands how long the operating system takes to copy the manifest, which is
-what filling in a column amounts to. A part's processor time is that of its own thread, of the whole call that of all.
+Each run has a process of its own, and begins when the disk is at rest; beside it stands how long a copy of the manifest
+takes, and to remove it: filling in a column amounts to both, beside the pairs. A part's processor time is that of its
+own thread, of the whole call that of all.
 Writes docs/results/folds.json: python benchmarks/folds.py --work FOLDER
 """
 
 import argparse
 import importlib.metadata
+import io
 import json
 import multiprocessing
 import os
@@ -25,7 +27,7 @@ import pyarrow as pa
 
 from fertools import make_folds, pairs, whiten
 from fertools.drawn import corpus
-from manifests import files, schema
+from manifests import copying, files, fill, schema
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
 FACES_OF_ONE = 100
@@ -34,7 +36,8 @@ PARTS = {  # what is timed -> what it is called; indented: part of the one above
     (files, "read"): "reading the columns, twice, and importing pandas once",
     (make_folds, "_deal"): "dealing folds",
     (files, "rows_sha256"): "hash of the rows",
-    (files, "write_column"): "rewriting the manifest with its folds",
+    (files, "write_column"): "filling in the folds, in a thread beside",
+    (fill, "copy_beginning"): "  copying the images",
     (files, "write_pairs"): "pairs: checking and writing, waiting for those being drawn",
     (files, "check_pairs"): "  checking pairs",
     (pairs, "draw"): "drawing pairs, in a thread beside",
@@ -101,7 +104,9 @@ def measure(manifest: Path, by: str, whitening: str) -> dict[str, Any]:
     made = make_folds.make_folds(manifest, 10, whitening, 0, by)
     wall["all"], processor["all"] = time.perf_counter() - whole, time.process_time() - whole_processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    os.sync()
     timed(_copy, "copying the manifest alone", wall, processor)(manifest)
+    timed(Path.unlink, "removing that copy", wall, processor)(_copy_of(manifest))
     return {
         "dealt by": by, "whitening": whitening, "folds": len(made),
         "pairs": sum(fold.anchors for fold in made) * make_folds.NUM_EPOCHS,
@@ -112,12 +117,13 @@ def measure(manifest: Path, by: str, whitening: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _copy_of(manifest: Path) -> Path:
+    return manifest.with_suffix(".copy")
+
+
 def _copy(manifest: Path) -> None:
-    """Copy a file in the kernel, and remove the copy."""
-    with manifest.open("rb") as source, manifest.with_suffix(".copy").open("wb") as target:
-        while os.copy_file_range(source.fileno(), target.fileno(), 1 << 26):
-            pass
-    manifest.with_suffix(".copy").unlink()
+    with io.FileIO(manifest) as source:
+        copying.copy_beginning(source, _copy_of(manifest), manifest.stat().st_size)
 
 
 def main() -> None:
@@ -141,6 +147,7 @@ def main() -> None:
                 manifest = Path(folder) / "many.parquet"
                 files.write(faces(num_faces, named=named), manifest, {})
                 for by, whitening in (run for run in RUNS if (run[0] == "subject") == named):
+                    os.sync()
                     with multiprocessing.get_context("spawn").Pool(1) as pool:
                         figures = pool.apply(measure, (manifest, by, whitening))
                     result[str(num_faces)].append(figures)

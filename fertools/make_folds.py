@@ -1,6 +1,7 @@
 """A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
     about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed, **asked}
     made = drawn.exists() and files.read_metadata(drawn) == about and metadata | asked == metadata
     if not made:
+        schema.check_rows(faces)
         drawn.unlink(missing_ok=True)  # written last: where it is, all is
-        files.write_column(manifest, "fold", dealt, metadata | asked)
-        _whiten(manifest, training, whitening, seed)
-        files.write_pairs(_pairs(faces, training, seed), faces, drawn, about)
+        with ThreadPoolExecutor(1) as beside:  # copying the images takes a disk, the rest processors
+            filled = beside.submit(files.write_column, manifest, "fold", dealt, metadata | asked)
+            _whiten(manifest, training, whitening, seed)
+            files.write_pairs(_before(filled, _pairs(faces, training, seed)), faces, drawn, about)
     return _describe(faces, training)
 
 
@@ -81,6 +84,12 @@ def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | li
 def _people(faces: pa.Table) -> pa.ChunkedArray:
     """Return who each face shows, as far as is known: the subject, else the group, else somebody of its own."""
     return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
+
+
+def _before(filled: Future[None], tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the tables, then wait until the folds that they were drawn for are filled in."""
+    yield from tables
+    filled.result()
 
 
 def _pairs(faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> Iterator[pa.Table]:

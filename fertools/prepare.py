@@ -21,9 +21,11 @@ import pyarrow.compute as pc
 from fertools import chunks, detect, images, ledger, protocol
 from fertools.dataset import Dataset, Quarantined, Sample
 from fertools.earlier import Earlier
-from fertools.engines import Engine, local
+from fertools.engines import Engine
+from fertools.engines.attempts import Result, Step
 from fertools.errors import FertoolsError
 from manifests import files, schema
+from manifests.fill import fill_in
 
 LOCAL = Engine()
 Progress = Callable[[int, int, str], None]  # images done, images in all, what came of those that this run has done
@@ -104,7 +106,7 @@ def prepare(
     parts = manifests / f".{dataset.name}.parts"
     jobs = _jobs(dataset, raw, selected, about, published)
 
-    def run(step: local.Step, jobs: Sequence[ledger.Job]) -> Iterator[dict[str, Any]]:
+    def run(step: Step, jobs: Sequence[ledger.Job]) -> Iterator[Result]:
         return engine.run(step, chunks.cut(jobs), gpu=str(place).startswith("cuda"))
 
     rows = dict(earlier.rows) | ledger.of_parts(parts.glob("*.parquet"))
@@ -176,7 +178,7 @@ def _jobs(
     ]
 
 
-Run = Callable[[Sequence[ledger.Job]], Iterator[dict[str, Any]]]
+Run = Callable[[Sequence[ledger.Job]], Iterator[Result]]
 
 
 def _still_holding(jobs: Sequence[ledger.Job], rows: Rows, digests: Run, check_hashes: bool) -> Rows:
@@ -223,7 +225,7 @@ def _seal(earlier: Earlier, jobs: Sequence[ledger.Job], rows: Rows, about: dict[
     if same and earlier.metadata["summary"] == about["summary"]:
         return True
     if same:  # but for what else was found: folds and groups stay
-        files.write(files.groups(manifest), manifest, {**earlier.metadata, "summary": about["summary"]})
+        fill_in(manifest, {}, {**earlier.metadata, "summary": about["summary"]})
     else:
         files.write(map(_without_folds, ledger.gather(ordered)), manifest, about)
     ledger.remove_others(manifest, prepared_from)

@@ -4,12 +4,9 @@
 epoch; `ckplus.whitening/fold03.parquet` the statistics fitted on the training part of fold 3.
 """
 
-import hashlib
 import json
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from manifests.fill import fill_in
+from manifests.provenance import commit as commit
+from manifests.provenance import file_sha256 as file_sha256
+from manifests.provenance import rows_sha256 as rows_sha256
 from manifests.schema import (
     DEFAULT_CROP,
     FACES,
@@ -33,6 +34,9 @@ from manifests.schema import (
     check_rows,
     crop_of,
 )
+from manifests.whole import OWN_KEYS, encode
+from manifests.whole import make_folder as make_folder
+from manifests.whole import whole_file as whole_file
 
 
 def dataset_name(text: str) -> str:
@@ -155,7 +159,7 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
         check(faces, crop_of(metadata))
     else:
         check_rows(faces)
-    return faces.replace_schema_metadata(_encode(metadata))
+    return faces.replace_schema_metadata(encode(metadata))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -173,7 +177,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     version = metadata.get(b"manifest_version", b"none").decode()
     if version != str(VERSION):
         raise ManifestError(f"{path} has manifest version {version}, this code reads {VERSION}; prepare it again")
-    return {key.decode(): json.loads(value) for key, value in metadata.items() if key not in _OWN_KEYS}
+    return {key.decode(): json.loads(value) for key, value in metadata.items() if key not in OWN_KEYS}
 
 
 def write(parts: Iterable[pa.Table], path: Path, metadata: Mapping[str, Any]) -> None:
@@ -209,20 +213,15 @@ def groups(manifest: Path) -> Iterator[pa.Table]:
 
 
 def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
-    """Fill in one column of a manifest (fold, group), a row group at a time, and what it says of itself.
+    """Fill in one column of a manifest (fold, group), and what it says of itself.
 
     A manifest that holds and says just this is left as it is: with its images, all of it would be copied.
     """
-    place, field = FACES.get_field_index(name), FACES.field(name)
-    column, faces = pa.array(values, field.type), read(manifest)
+    place, field, faces = FACES.get_field_index(name), FACES.field(name), read(manifest)
+    column = pa.array(values, field.type)
     check_rows(faces.set_column(place, field, column))
-    if read_metadata(manifest) == metadata and faces[name].combine_chunks().equals(column):
-        return
-    first = 0
-    with whole_file(manifest, FACES, metadata) as writer:
-        for rows in _ahead(groups(manifest)):
-            writer.write_table(rows.set_column(place, field, column.slice(first, len(rows))))
-            first += len(rows)
+    if read_metadata(manifest) != metadata or not faces[name].combine_chunks().equals(column):
+        fill_in(manifest, {name: column}, metadata)
 
 
 def _ahead(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -270,99 +269,3 @@ def read_whitening(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]
     table = pq.read_table(path)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata
-
-
-@contextmanager
-def whole_file(path: Path, schema: pa.Schema, metadata: Mapping[str, Any]) -> Iterator[pq.ParquetWriter]:
-    """Open a Parquet file for writing; it appears under its name only when it is complete.
-
-    Raises:
-        ManifestError: it cannot be written: a full disk, a folder that is read only.
-    """
-    part = path.with_name(f".{path.name}.part")
-    columns = ["expression", "subject", "group", "sequence", "role", "reason", "dataset", "label", "split"]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(
-            part,
-            schema.with_metadata(_encode(metadata)),
-            compression={leaf: "none" if leaf.startswith("image") else "zstd" for leaf in _leaves(schema)},
-            use_dictionary=[name for name in columns if name in schema.names],
-            write_statistics=[name for name in schema.names if name != "image"],
-        ) as writer:
-            yield writer
-        part.replace(path)
-    except OSError as error:
-        raise _not_written(path, error) from error
-    finally:
-        with suppress(OSError):  # of a folder that could not be made
-            part.unlink(missing_ok=True)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder, and those that it lies in.
-
-    Raises:
-        ManifestError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _not_written(path: Path, error: OSError) -> ManifestError:
-    return ManifestError(
-        f"{path} cannot be written ({error.strerror or error}); nothing is left half-written. Mend that, or name "
-        "another folder, and run the same command again"
-    )
-
-
-def _leaves(schema: pa.Schema) -> list[str]:
-    """Return the column paths that Parquet stores, as its compression option wants them."""
-    leaves = []
-    for field in schema:
-        if pa.types.is_struct(field.type):
-            leaves += [f"{field.name}.{child.name}" for child in field.type]
-        elif pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
-            leaves.append(f"{field.name}.list.element")
-        else:
-            leaves.append(field.name)
-    return leaves
-
-
-# Hugging Face datasets shows the column as pictures when the file's metadata says so.
-_HUGGINGFACE = {"info": {"features": {"image": {"_type": "Image"}}}}
-_OWN_KEYS = (b"manifest_version", b"huggingface", b"ARROW:schema", b"pandas")
-
-
-def _encode(metadata: Mapping[str, Any]) -> dict[str, str]:
-    own = {"manifest_version": str(VERSION), "huggingface": json.dumps(_HUGGINGFACE)}
-    return own | {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hash of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def rows_sha256(faces: pa.Table) -> str:
-    """Return the hash of who is where: ids, expressions, subjects, sequences, folds and usability, in row order."""
-    rows = zip(
-        *(faces[name].to_pylist() for name in ("face_id", "expression", "subject", "sequence", "fold", "usable")),
-        strict=True,
-    )
-    return hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
-
-
-def commit() -> str | None:
-    """Return the commit that this code is checked out at, marked -dirty where it was changed; null where installed."""
-    top = Path(__file__).parent.parent
-    if not (top / ".git").exists():
-        return None
-    command = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

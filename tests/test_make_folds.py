@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -199,3 +201,50 @@ def test_a_set_without_expressions_has_folds_and_no_pairs(make_faces, tmp_path):
     text = describe(make_folds(path, 5, "none", seed=0))
     assert pq.read_table(files.pairs_path(path)).num_rows == 0 and "one person alone" not in text
     assert len(schema.parts(files.read(path), 1)["train"]) == 24
+
+
+# --- folds are filled in while pairs are drawn
+
+
+def paths(manifest):
+    return sorted(path.name for path in manifest.parent.iterdir())
+
+
+def test_pairs_appear_when_the_folds_that_they_are_drawn_for_are_filled_in(manifest, monkeypatch):
+    def slow(*arguments):
+        deadline = time.monotonic() + 10
+        while ".set.pairs.parquet.part" not in paths(manifest) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)  # more than drawing forty faces takes
+        seen.append(paths(manifest))
+        write_column(*arguments)
+
+    seen, write_column = [], files.write_column
+    monkeypatch.setattr(files, "write_column", slow)
+    make_folds(manifest, 5, "none", seed=0)
+    assert seen == [[".set.pairs.parquet.part", "set.parquet"]]
+    assert paths(manifest) == ["set.pairs.parquet", "set.parquet"]
+
+
+@pytest.mark.parametrize("broken", ["write_column", "check_pairs"])
+def test_what_goes_wrong_on_either_side_is_told_and_leaves_no_pairs(broken, manifest, monkeypatch):
+    def fail(*_):
+        raise schema.ManifestError("the disk is full")
+
+    make_folds(manifest, 4, "none", seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, broken, fail)
+        with pytest.raises(schema.ManifestError, match="the disk is full"):
+            make_folds(manifest, 5, "none", seed=0)
+    assert paths(manifest) == ["set.parquet"]
+    make_folds(manifest, 5, "none", seed=0)
+    assert len(files.read_pairs(manifest, 5, files.read(manifest))) == 3
+
+
+def test_folds_that_would_split_a_person_leave_all_as_it_was(make_faces, tmp_path):
+    path = write(make_faces, tmp_path / "set.parquet", subject=SUBJECTS, split=["train"] * 38 + ["test"] * 2)
+    make_folds(path, 5, "zca", seed=0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    with pytest.raises(schema.ManifestError, match="a subject belongs to one fold"):
+        make_folds(path, 5, "none", seed=0, by="official")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
