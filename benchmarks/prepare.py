@@ -1,7 +1,12 @@
-"""How fast faces are found, with how much memory, and whether they are those that facenet-pytorch finds; on one core.
+"""How fast faces are found, and files become rows; whether the faces are those that facenet-pytorch finds.
 
-Contenders take turns on the same drawn pictures, in another order every round; figures are medians of CPU time.
-Writes docs/results/prepare.json: python benchmarks/prepare.py
+Contenders take turns on the same drawn pictures, in another order every round; figures are medians of processor seconds
+on one core, on a GPU of seconds of the clock. Detection starts from pixels in memory. From file to row, `prepare` does
+all that it does, on one core, into an empty folder, against the usual script's file to file and against decoding alone.
+Each contender has had a turn before, so that loading networks is no part of it.
+
+    python benchmarks/prepare.py                                       writes docs/results/prepare.json
+    python benchmarks/prepare.py --device cuda --num-images 128        writes docs/results/prepare-cuda.json
 """
 
 import argparse
@@ -9,7 +14,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -23,13 +31,16 @@ import numpy as np
 import torch
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from fertools import align, detect, images
+from fertools.datasets import DATASETS
 from fertools.drawn import ckplus, corpus
 from fertools.drawn.factors import sample_nuisance
 from fertools.drawn.photographs import at_large, close_up
 from fertools.drawn.recording import encode
 from fertools.drawn.render import render, render_colour
+from fertools.prepare import prepare
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
 Image = NDArray[np.uint8]
@@ -40,8 +51,9 @@ KINDS: dict[str, tuple[str, list[tuple[int, int]]]] = {  # suffix; heights and w
     "224 to 425 px JPEG": (".jpg", [(224, 224), (425, 425), (300, 300), (360, 340)]),
     "about 1,000 px JPEG, no face": (".jpg", [(800, 1000)]),
 }
-LOOP = "facenet-pytorch, loop"
-STEP = 8  # images of a batch
+LOOP, THEIR_BATCHES = "facenet-pytorch, loop", "facenet-pytorch, batches of one size"
+USUAL, DECODING, OURS = "Pillow, facenet-pytorch, OpenCV's warp, PNG files", "decoding alone", "fertools prepare"
+STEP = {"cpu": 8, "cuda": 64}  # images of a batch
 MIN_SHARE, REDUCED = 0.1, 480
 
 
@@ -60,12 +72,15 @@ def picture(kind: str, number: int, num_images: int) -> bytes:
     return encode(draw(corpus.person(7, number), action, nuisance, height, width, rng), suffix)
 
 
-def contenders(files: Sequence[bytes], pictures: Sequence[Image]) -> dict[str, Callable[[], list[Faces]]]:
-    """Return what is compared, by name; each does all pictures."""
-    theirs = MTCNN(min_face_size=detect.MIN_FACE, factor=detect.FACTOR, keep_all=True)
-    ours, not_small = detect.Detector("cpu"), detect.Detector("cpu", min_share=MIN_SHARE)
+def detectors(
+    files: Sequence[bytes], pictures: Sequence[Image], device: str
+) -> dict[str, Callable[[], list[Faces]]]:  # fmt: skip
+    """Return what finds faces, by name; each does all pictures."""
+    theirs = MTCNN(min_face_size=detect.MIN_FACE, factor=detect.FACTOR, keep_all=True, device=device)
+    ours, not_small = detect.Detector(device), detect.Detector(device, min_share=MIN_SHARE)
+    step = STEP[torch.device(device).type]
     equal = [list(group) for _, group in groupby(pictures, key=lambda picture: picture.shape)]
-    stacks = [np.stack(group[i : i + STEP]) for group in equal for i in range(0, len(group), STEP)]
+    stacks = [np.stack(group[i : i + step]) for group in equal for i in range(0, len(group), step)]
 
     def in_turn(call: Callable[[list[Image]], list[Faces]], step: int) -> list[Faces]:
         return [faces for i in range(0, len(pictures), step) for faces in call(list(pictures[i : i + step]))]
@@ -75,14 +90,14 @@ def contenders(files: Sequence[bytes], pictures: Sequence[Image]) -> dict[str, C
 
     return {
         LOOP: lambda: [as_faces(*theirs.detect(picture, landmarks=True)) for picture in pictures],
-        "facenet-pytorch, batches of 8 of one size": lambda: [
+        THEIR_BATCHES: lambda: [
             as_faces(*faces) for stack in stacks for faces in zip(*theirs.detect(stack, landmarks=True), strict=True)
         ],
-        "decoding alone": lambda: [[] for file in files if images.decode(file).size],
-        "all faces, batches of 8": lambda: in_turn(ours.batch, STEP),
-        "largest face, batches of 8": lambda: in_turn(largest, STEP),
+        DECODING: lambda: [[] for file in files if images.decode(file).size],
+        f"all faces, batches of {step}": lambda: in_turn(ours.batch, step),
+        f"largest face, batches of {step}": lambda: in_turn(largest, step),
         "largest face, one by one": lambda: in_turn(largest, 1),
-        f"faces of {MIN_SHARE} of the short side, batches of 8": lambda: in_turn(not_small.batch, STEP),
+        f"faces of {MIN_SHARE} of the short side, batches of {step}": lambda: in_turn(not_small.batch, step),
         f"largest face, reduced to {REDUCED} px, one by one": lambda: [
             on_reduced(largest, picture) for picture in pictures
         ],
@@ -126,8 +141,31 @@ def agreement(found: Sequence[Faces], reference: Sequence[Faces], pictures: Sequ
     }  # fmt: skip
 
 
-def peak_memory(run: Callable[[], Any]) -> float | None:
-    """Return the most memory in use during a run, in MB, or nothing where Linux does not tell."""
+def usual(theirs: MTCNN, files: Sequence[Path], out: Path) -> int:
+    """Align the largest face of each file as scripts do, file to file; return how many have one."""
+    num_faces = 0
+    for path in files:
+        picture = Pillow.open(path).convert("RGB")
+        boxes, _, landmarks = theirs.detect(picture, landmarks=True)  # the largest comes first
+        if boxes is not None:
+            matrix, _ = cv2.estimateAffinePartial2D(np.float32(landmarks[0]), align.TEMPLATE)
+            face = cv2.warpAffine(np.asarray(picture.convert("L")), matrix, (112, 112))
+            num_faces += cv2.imwrite(str(out / f"{path.stem}.png"), face)
+    return num_faces
+
+
+def prepared(raw: Path, out: Path, device: str) -> int:
+    """Prepare a folder anew; return how many files have a face."""
+    shutil.rmtree(out, ignore_errors=True)
+    return prepare(DATASETS["folder"], raw, out, device=device).usable
+
+
+def peak_memory(run: Callable[[], Any], device: str) -> float | None:
+    """Return the most memory in use during a run, in MB, on a GPU its own; nothing where Linux does not tell."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
     try:
         Path("/proc/self/clear_refs").write_text("5")
         run()
@@ -137,56 +175,118 @@ def peak_memory(run: Callable[[], Any]) -> float | None:
     return round(int(line.split()[1]) / 1000, 1)
 
 
-def measure(kind: str, num_images: int, rounds: int) -> dict[str, Any]:
-    """Return the figures of one kind of picture."""
-    files = [picture(kind, number, num_images) for number in range(num_images)]
-    pictures = [images.decode(file) for file in files]
-    runs = contenders(files, pictures)
-    answers = {name: run() for name, run in runs.items()}
-    memory = {name: peak_memory(run) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
+def spent() -> NDArray[np.float64]:
+    """Return processor seconds of this process and of those that it has waited for, and seconds of the clock."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.process_time() + children.ru_utime + children.ru_stime, time.perf_counter()])
+
+
+def in_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Return the seconds of every round, (rounds, 2) as `spent` counts them, by contender."""
+    times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in runs}
     for number in range(rounds):
         for name in list(runs) if number % 2 == 0 else reversed(list(runs)):
-            start = time.process_time()
+            start = spent()
             runs[name]()
-            times[name].append(time.process_time() - start)
+            times[name].append(spent() - start)
+    return {name: np.array(taken) for name, taken in times.items()}
+
+
+def detection(kind: str, num_images: int, rounds: int, device: str) -> dict[str, Any]:
+    """Return the figures of finding faces in one kind of picture."""
+    files = [picture(kind, number, num_images) for number in range(num_images)]
+    pictures = [images.decode(file) for file in files]
+    runs = detectors(files, pictures, device)
+    answers = {name: run() for name, run in runs.items()}
+    memory = {name: peak_memory(run, device) for name, run in runs.items()}
+    times = {name: taken[:, int(device != "cpu")] for name, taken in in_turns(runs, rounds).items()}
     found: dict[str, Any] = {}
     for name, taken in times.items():
         found[name] = {
-            "images a second": round(num_images / median(taken), 1),
-            "times the loop": round(median(one / other for one, other in zip(times[LOOP], taken, strict=True)), 2),
+            "images a second": round(num_images / float(np.median(taken)), 1),
+            "times the loop": round(float(np.median(times[LOOP] / taken)), 2),
+            "times their batches": round(float(np.median(times[THEIR_BATCHES] / taken)), 2),
             "peak memory, MB": memory[name],
         }
-        if name != "decoding alone":
+        if name != DECODING:
             found[name] |= agreement(answers[name], answers[LOOP], pictures)
     return found
 
 
+def file_to_row(kind: str, num_files: int, rounds: int, device: str) -> dict[str, Any]:
+    """Return the figures of everything from a file on disk to an aligned face on disk, milliseconds a file."""
+    with tempfile.TemporaryDirectory() as work:
+        raw, out = Path(work) / "raw", Path(work) / "out"
+        files = [raw / "happiness" / f"{number:05d}{KINDS[kind][0]}" for number in range(num_files)]
+        for folder in (files[0].parent, out):
+            folder.mkdir(parents=True)
+        for number, path in enumerate(files):
+            path.write_bytes(picture(kind, number, num_files))
+        theirs = MTCNN(device=device)
+        runs: dict[str, Callable[[], int]] = {
+            USUAL: lambda: usual(theirs, files, out),
+            DECODING: lambda: sum(images.decode(path.read_bytes()).size > 0 for path in files),
+            OURS: lambda: prepared(raw, Path(work) / "manifests", device),
+        }
+        answers = {name: run() for name, run in runs.items()}
+        times = in_turns(runs, rounds)
+    return {
+        name: {
+            "files": num_files, "found": answers[name],
+            "processor ms": round(float(np.median(taken[:, 0])) / num_files * 1000, 2),
+            "clock ms": round(float(np.median(taken[:, 1])) / num_files * 1000, 2),
+            "times the usual way": times_of(times[USUAL] / taken),
+            "of decoding's time": times_of(taken / times[DECODING]),
+        }
+        for name, taken in times.items()
+    }  # fmt: skip
+
+
+def times_of(ratios: NDArray[np.float64]) -> dict[str, float]:
+    """Return medians of ratios, round by round: (rounds, 2)."""
+    processor, clock = np.median(ratios, axis=0).round(2).tolist()
+    return {"processor": processor, "clock": clock}
+
+
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-images", type=int, default=16, help="of each kind")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num-images", type=int, default=16, help="of each kind, in which faces are found")
+    parser.add_argument("--num-files", type=int, default=200, help="of each kind, that become rows")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/prepare.json"))
-    arguments = parser.parse_args()
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, help="by default as above")
+    asked = parser.parse_args()
+    device = detect.pick_device(asked.device)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
         "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "GPU": None if device == "cpu" else torch.cuda.get_device_name(device),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "drawing version": corpus.VERSION,
         "command": "python " + " ".join(sys.argv),
     }
     for kind in KINDS:
-        result[kind] = measure(kind, arguments.num_images, arguments.rounds)
-        print(kind)
-        for name, figures in result[kind].items():
-            print(f"  {name}".ljust(56), *(f"{key} {value}".ljust(24) for key, value in figures.items()))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    corpus.write_whole(arguments.out, (json.dumps(result, indent=2) + "\n").encode())
-    print(arguments.out)
+        result[kind] = detection(kind, asked.num_images, asked.rounds, device)
+        show(kind, result[kind])
+    whole = result["file to row"] = {}
+    for kind in list(KINDS)[:3]:
+        whole[kind] = file_to_row(kind, asked.num_files, asked.rounds, device)
+        show(f"{kind}, file to row", whole[kind])
+    out = asked.out or Path(f"docs/results/prepare{'' if device == 'cpu' else '-cuda'}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    corpus.write_whole(out, (json.dumps(result, indent=2) + "\n").encode())
+    print(out)
+
+
+def show(title: str, figures: dict[str, Any]) -> None:
+    """Print a table."""
+    print(title)
+    for name, columns in figures.items():
+        print(f"  {name}".ljust(60), *(f"{key} {value}".ljust(24) for key, value in columns.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ SMALLEST_KEPT = 0.5  # of the largest face's area, where only that is wanted: wh
 CROPS = {"cpu": {24: 64, 48: 8}, "cuda": {24: 4096, 48: 1024}}  # of a size, at once: what fits a core's cache
 LOWEST = 96  # rows of a canvas, for the same reason
 FEWEST = 8  # crops at once: below, matrix products are computed in another order and round otherwise
-TOGETHER = 512  # boxes suppressed at once on a CPU, or one group's
+TOGETHER = {"cpu": 512, "cuda": 16_384}  # boxes suppressed at once, or one group's: each is compared with each
 KEPT_MEMORY = 31 << 20  # once such a block was freed, glibc keeps freed memory: new pages cost a third of the time
 SIDE = {"cpu": 256, "cuda": 2048}  # of a canvas
 SIZE = {"cpu": 8_000_000, "cuda": 64_000_000}  # about that many numbers of images in one go; it changes no result
@@ -244,12 +245,11 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) ->
     wide = boxes.double()  # groups are moved apart; in 64 bits, so that nothing rounds
     wide += groups[:, None] * (wide.max() - wide.min() + 1)
     parts: Sequence[Tensor] = [torch.arange(len(boxes), device=boxes.device)]
-    if not boxes.is_cuda:  # one after the other, every box would be compared with those of all other images
+    if len(boxes) > (most := TOGETHER[boxes.device.type]):
         counts = groups.bincount()
-        sizes = ((counts.cumsum(0) - counts) // TOGETHER).bincount(counts)
+        sizes = ((counts.cumsum(0) - counts) // most).bincount(counts)
         parts = torch.split_with_sizes(groups.argsort(stable=True), sizes.long().tolist())
-    keep = torch.cat([part[nms(wide[part], scores[part].double(), threshold)] for part in parts])
-    keep = keep.sort().values
+    keep = torch.cat([part[nms(wide[part], scores[part].double(), threshold)] for part in parts]).sort().values
     return keep[scores[keep].argsort(descending=True, stable=True)]
 
 
@@ -272,11 +272,12 @@ def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold:
 
 def _plane(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return one channel of an image that is grey, else all three."""
-    for step in (8, 1):  # a look at a few pixels tells most coloured ones
-        few = image[::step, ::step]
-        if not (np.array_equal(few[..., 0], few[..., 1]) and np.array_equal(few[..., 0], few[..., 2])):
-            return np.ascontiguousarray(image)
-    return np.ascontiguousarray(image[..., :1])
+    few = image[::8, ::8]  # a look at a few pixels tells most coloured ones
+    if np.array_equal(few[..., 0], few[..., 1]) and np.array_equal(few[..., 0], few[..., 2]):
+        first, *others = (np.asarray(plane, np.uint8) for plane in cv2.split(image))
+        if all(np.array_equal(first, other) for other in others):
+            return first[..., None]
+    return np.ascontiguousarray(image)
 
 
 def _squared(box: Tensor) -> Tensor:

@@ -87,8 +87,9 @@ class Sums:
     def level(self, number: int, level: Level) -> Tensor:
         """Return an image at one size: (height, width, channels), each pixel the mean of what it covers."""
         sums, (height, width) = self.of(number), self.shapes[number]
-        top, bottom = (torch.from_numpy(edge).to(sums.device) for edge in _edges(0, height, np.arange(level.height)))
-        left, right = (torch.from_numpy(edge).to(sums.device) for edge in _edges(0, width, np.arange(level.width)))
+        edges = [*_edges(0, height, np.arange(level.height)), *_edges(0, width, np.arange(level.width))]
+        there = torch.from_numpy(np.concatenate(edges)).to(sums.device)  # in one go: a GPU is waited for each time
+        top, bottom, left, right = torch.split_with_sizes(there, [len(edge) for edge in edges])
         rows = sums.index_select(0, bottom) - sums.index_select(0, top)
         total = rows.index_select(1, right) - rows.index_select(1, left)
         return _normal(total, (bottom - top)[:, None, None], (right - left)[None, :, None])
@@ -123,13 +124,17 @@ class Sums:
 
 def _sum_up(image: NDArray[np.uint8], sums: Tensor) -> None:
     if sums.is_cuda:
-        sums[0], sums[:, 0] = 0, 0
-        rows = torch.tensor(image, device=sums.device).cumsum(0, dtype=torch.int32)
-        sums[1:, 1:] = rows.cumsum(1, dtype=torch.int32)
+        accumulate(torch.tensor(image, device=sums.device), sums)
     else:
         plane = image[..., 0] if image.shape[2] == 1 else image
         into = sums.numpy()
         cv2.integral(plane, into[..., 0] if image.shape[2] == 1 else into, cv2.CV_32S)
+
+
+def accumulate(image: Tensor, sums: Tensor) -> None:
+    """Write an image's sums: (height, width, channels) -> (height + 1, width + 1, channels) int32."""
+    sums[0], sums[:, 0] = 0, 0
+    sums[1:, 1:] = image.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32)
 
 
 def _edges(start: Any, length: Any, steps: Any) -> tuple[Any, Any]:

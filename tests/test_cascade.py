@@ -14,7 +14,7 @@ from fertools.drawn import corpus
 from fertools.drawn.ckplus import plan
 from fertools.drawn.factors import sample_nuisance
 from fertools.drawn.render import render, render_colour
-from fertools.mtcnn import Sums, levels, place
+from fertools.mtcnn import Sums, accumulate, levels, place
 
 
 def portrait(number, height, width, *, colour, scale=1.0):
@@ -64,23 +64,31 @@ def same(faces, others):
     )
 
 
+def assert_close(faces, others):
+    """Faces found with another order of sums: not the same bits."""
+    assert len(faces) == len(others)
+    for face, other in zip(faces, others, strict=True):
+        assert overlap(face.box, other.box) > 0.999 and np.abs(face.landmarks - other.landmarks).max() < 0.01
+
+
+def assert_as_theirs(faces, boxes, scores, marks, *, shared=0.999, moved=0.01):
+    """Compare faces with facenet-pytorch's: overlap of the boxes, landmarks in pixels of the stored crop."""
+    expected = [] if boxes is None else [face for face in zip(boxes, scores, marks, strict=True)]
+    expected = sorted((face for face in expected if face[1] >= MIN_SCORE), key=lambda face: -face[1])
+    assert len(faces) == len(expected)
+    for face, (box, score, points) in zip(faces, expected, strict=True):
+        assert overlap(face.box, np.asarray(box, float)) > shared
+        assert face.score == pytest.approx(score, abs=moved / 1000)
+        matrix = align.crop_matrix(face.landmarks)
+        assert np.abs((face.landmarks - np.asarray(points, np.float64)) @ matrix[:, :2].T).max() < moved
+
+
 def test_it_finds_what_facenet_pytorch_finds(pictures, found):
     reference = MTCNN(min_face_size=MIN_FACE, factor=FACTOR, keep_all=True)
-    num_faces = 0
     for picture, faces in zip(pictures, found, strict=True):
-        boxes, scores, marks = (
-            reference.detect(picture, landmarks=True) if min(picture.shape[:2]) >= 20 else (None, [], [])
-        )
-        expected = [] if boxes is None else [face for face in zip(boxes, scores, marks, strict=True)]
-        expected = sorted((face for face in expected if face[1] >= MIN_SCORE), key=lambda face: -face[1])
-        assert len(faces) == len(expected)
-        num_faces += len(faces)
-        for face, (box, score, points) in zip(faces, expected, strict=True):
-            assert overlap(face.box, np.asarray(box, float)) > 0.999 and face.score == pytest.approx(score, abs=1e-5)
-            matrix = align.crop_matrix(face.landmarks)
-            moved = (face.landmarks - np.asarray(points, np.float64)) @ matrix[:, :2].T
-            assert np.abs(moved).max() < 0.01  # of the stored crop's pixels
-    assert num_faces >= 6
+        large = min(picture.shape[:2]) >= MIN_FACE
+        assert_as_theirs(faces, *(reference.detect(picture, landmarks=True) if large else (None, [], [])))
+    assert sum(map(len, found)) >= 6
 
 
 def test_what_else_is_in_a_batch_changes_nothing(detector, pictures, found):
@@ -93,6 +101,21 @@ def test_what_else_is_in_a_batch_changes_nothing(detector, pictures, found):
 def test_batches_that_do_not_fit_together_are_taken_apart(detector, pictures, found, monkeypatch):
     monkeypatch.setitem(cascade.SIZE, "cpu", 400_000)
     assert all(map(same, found, detector.batch(pictures)))
+
+
+def test_a_gpus_canvases_and_batches_find_the_same(detector, pictures, found, monkeypatch):
+    for sizes in (cascade.SIDE, cascade.SIZE, cascade.CROPS, cascade.TOGETHER):
+        monkeypatch.setitem(sizes, "cpu", sizes["cuda"])
+    for faces, others in zip(found, detector.batch(pictures), strict=True):
+        assert_close(faces, others)
+
+
+def test_sums_added_up_on_a_gpu_are_opencvs():
+    for shape in ((37, 50, 1), (21, 4, 3)):
+        picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        sums = Sums([picture], torch.empty(Sums.room([picture]), dtype=torch.int32)).of(0)
+        accumulate(torch.from_numpy(picture), into := torch.empty_like(sums))
+        assert torch.equal(into, sums)
 
 
 def test_the_early_stop_finds_the_largest_faces_as_the_whole_pyramid_does(detector, pictures, found):
@@ -145,7 +168,9 @@ def test_the_pyramid_is_facenet_pytorchs():
         assert torch.equal(sums.level(0, level).permute(2, 0, 1), expected[0])
 
 
-def test_suppression_is_torchvisions_group_by_group():
+@pytest.mark.parametrize("at_once", [100, 10_000])
+def test_suppression_is_torchvisions_group_by_group(at_once, monkeypatch):
+    monkeypatch.setitem(cascade.TOGETHER, "cpu", at_once)
     corner, size = 300 * torch.rand(900, 2) - 20, 20 + 60 * torch.rand(900, 2)
     boxes, scores = torch.cat([corner, corner + size], 1), torch.rand(900).round(decimals=2)
     groups = torch.randint(0, 9, (900,))
@@ -163,8 +188,27 @@ def test_a_box_within_another_goes_and_what_it_would_have_suppressed_stays():
 
 
 @pytest.mark.gpu
-def test_a_gpu_finds_the_same(pictures, found):
-    for faces, others in zip(Detector("cuda").batch(pictures), found, strict=True):
+@pytest.mark.parametrize("only_largest", [False, True])
+@pytest.mark.parametrize("numbers", [400_000, cascade.SIZE["cuda"]])
+def test_a_gpu_finds_the_same(only_largest, numbers, detector, pictures, monkeypatch):
+    monkeypatch.setitem(cascade.SIZE, "cuda", numbers)
+    expected = detector.batch(pictures, only_largest=only_largest)
+    for faces, others in zip(Detector("cuda").batch(pictures, only_largest=only_largest), expected, strict=True):
         assert len(faces) == len(others)
         for face, other in zip(faces, others, strict=True):
-            assert overlap(face.box, other.box) > 0.99 and np.abs(face.landmarks - other.landmarks).max() < 0.5
+            assert overlap(face.box, other.box) > 0.99
+            moved = (face.landmarks - other.landmarks) @ align.crop_matrix(other.landmarks)[:, :2].T
+            assert np.abs(moved).max() < 0.5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_gpu_finds_what_facenet_pytorch_finds_there_in_batches(colour):
+    stack = np.stack([portrait(number, 240, 320, colour=colour) for number in range(8)])
+    reference = MTCNN(min_face_size=MIN_FACE, factor=FACTOR, keep_all=True, device="cuda")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        theirs = reference.detect(stack, landmarks=True)
+    ours = Detector("cuda").batch(list(stack))
+    assert sum(map(len, ours)) >= 6
+    for faces, *others in zip(ours, *theirs, strict=True):
+        assert_as_theirs(faces, *others, shared=0.99, moved=0.5)

@@ -21,6 +21,7 @@ from fertools.prepare import prepare
 from manifests import files
 from manifests.schema import ManifestError
 
+DEADLY = "train_set/images/13.jpg"
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
 
 
@@ -60,6 +61,23 @@ def die_at_13(chunk):
     return double(chunk)
 
 
+def die_at_one_image(*arguments):
+    """`chunks.make_part`, but for an image that ends the process which reads it."""
+    if any(job.item.sample.path.as_posix() == DEADLY for job in arguments[-1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return chunks.make_part(*arguments)
+
+
+def deadly(setattr):
+    """Have workers, where nothing is patched, die at one image; few stand in a chunk with it, for speed."""
+    setattr(chunks, "make_part", die_at_one_image)
+    setattr(chunks, "CHUNK", 14)
+
+
+def go_wrong(chunk):
+    return 1 / (chunk[0] - chunk[0])
+
+
 def refuse(chunk):
     raise FertoolsError(f"no {chunk[0]}")
 
@@ -90,16 +108,19 @@ def test_a_step_that_refuses_ends_the_run_with_its_words():
         list(local.run(refuse, NUMBERS, 2))
 
 
-def test_an_image_that_no_process_survives_is_a_row_with_its_reason(raw, undisturbed, tmp_path, monkeypatch):
-    def run(_, step, cut, gpu):  # noqa: ARG001
-        yield from map(step, [cut[0][1:], *cut[1:]] if cut else [])
-        yield from ({"lost": chunk[0]} for chunk in cut[:1])
+def test_a_bug_in_a_worker_keeps_its_kind():
+    with pytest.raises(ZeroDivisionError):
+        list(local.run(go_wrong, NUMBERS, 2))
 
-    monkeypatch.setattr(Engine, "run", run)
-    summary = ready(raw, tmp_path)
-    assert [item["reason"] for item in summary.quarantined] == [
-        "ends the process that reads it (out of memory, or a decoder's bug)"
-    ]
+
+def test_an_image_that_no_process_survives_is_a_row_with_its_reason(raw, undisturbed, tmp_path, monkeypatch):
+    deadly(monkeypatch.setattr)
+    for up_to_date in (False, True):  # the second run has that image alone to do, and must survive it too
+        summary = ready(raw, tmp_path, engine=Engine("local", 2))
+        assert summary.up_to_date == up_to_date and summary.usable == 111
+        assert summary.quarantined == [
+            {"path": DEADLY, "reason": "ends the process that reads it (out of memory, or a decoder's bug)"}
+        ]
     monkeypatch.undo()
     ready(raw, tmp_path)  # it is tried again
     assert (tmp_path / "affectnet.parquet").read_bytes() == undisturbed
@@ -182,21 +203,30 @@ def test_without_ray_its_engine_says_how_to_get_it(monkeypatch):
 
 
 TWO_NODES = """
-import os, signal, sys, threading, time
+import sys
+from functools import partial
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from fertools.datasets import DATASETS
 from fertools.engines import Engine, ray
 from fertools.prepare import prepare
 sys.path.insert(0, sys.argv[3])
-from test_engines import where
+from test_engines import deadly, go_wrong, where
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=1)
 nodes = [done["node"] for done in ray.run(where, [[number] for number in range(6)], None, cluster.address)]
 assert len(set(nodes)) == 2, nodes
 engine = Engine("ray", None, cluster.address)
-prepare(DATASETS["affectnet"], Path(sys.argv[1]), Path(sys.argv[2]), published=True, engine=engine)
+raw, out = Path(sys.argv[1]), Path(sys.argv[2])
+ready = partial(prepare, DATASETS["affectnet"], raw, published=True)
+ready(out / "undisturbed", engine=engine)
+try:
+    list(ray.run(go_wrong, [[1]], None, cluster.address))
+except ZeroDivisionError:
+    deadly(setattr)
+ready(out / "ray", engine=engine)
+ready(out / "local", engine=Engine("local", 2))
 cluster.shutdown()
 """
 
@@ -213,13 +243,17 @@ def where(chunk):
     return {"node": library.get_runtime_context().get_node_id()}
 
 
-def test_two_ray_nodes_give_the_same_bytes_and_a_lost_worker_is_no_loss(raw, undisturbed, tmp_path):
+def test_two_ray_nodes_give_the_same_bytes_whatever_dies_on_them(raw, undisturbed, tmp_path):
     pytest.importorskip("ray")
     here = Path(__file__).parent
     environment = os.environ | {"MARKER": str(tmp_path / "killed"), "PYTHONPATH": str(here)}
     command = [sys.executable, "-c", TWO_NODES, str(raw), str(tmp_path / "out"), str(here)]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-3000:]
+    assert "died" not in run.stdout and "Warning" not in run.stderr
     assert (tmp_path / "killed").exists()
-    assert (tmp_path / "out/affectnet.parquet").read_bytes() == undisturbed
-    assert files.read_metadata(tmp_path / "out/affectnet.parquet")["summary"]["usable"] > 100
+    by_ray, by_local, whole = (tmp_path / f"out/{name}/affectnet.parquet" for name in ("ray", "local", "undisturbed"))
+    assert whole.read_bytes() == undisturbed and by_ray.read_bytes() == by_local.read_bytes()
+    (bad,) = files.read_metadata(by_ray)["summary"]["quarantined"]
+    assert bad["path"] == DEADLY and "ends the process that reads it" in bad["reason"]
+    assert files.read_metadata(whole)["summary"]["usable"] == 1 + files.read_metadata(by_ray)["summary"]["usable"]

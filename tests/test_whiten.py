@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,16 @@ def test_whitened_variance_is_even_where_the_data_has_any():
     zca = fit_zca(faces, rank=60, epsilon=1e-6)
     along = zca.apply(faces).reshape(2000, -1) @ zca.components.T
     np.testing.assert_allclose(along.var(0, ddof=1), 1, rtol=0.02)
+
+
+def test_it_holds_the_faces_as_numbers_once():
+    faces = faces_of(1000, np.random.default_rng(0), side=48)
+    fit_zca(faces[:10])  # what it imports is no part of the peak
+    tracemalloc.start()
+    fit_zca(faces, rank=8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * 4 * faces.size
 
 
 def test_too_few_faces_are_refused():

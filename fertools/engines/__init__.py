@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fertools.engines import local, ray
+from fertools.engines.attempts import Chunk, Result, Step
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Engine:
     workers: int | None = 1
     address: str | None = None
 
-    def run(self, step: local.Step, chunks: Sequence[local.Chunk], gpu: bool) -> Iterator[dict[str, Any]]:
+    def run(self, step: Step, chunks: Sequence[Chunk], gpu: bool) -> Iterator[Result]:
         """Yield what a step makes of each chunk; a GPU is shared out where the step needs one."""
         if self.name == "ray":
             return ray.run(step, chunks, self.workers, self.address, gpu)

@@ -4,70 +4,68 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from functools import partial
 
 import cv2
 
-MAX_DEATHS = 2  # of workers that had a chunk in hand: then it is worked at alone, then image by image
-Chunk = Sequence[Any]
-Step = Callable[[Chunk], dict[str, Any]]
+from fertools.engines.attempts import Chunk, Result, Step, finish
 
 
-def run(step: Step, chunks: Sequence[Chunk], workers: int) -> Iterator[dict[str, Any]]:
+def run(step: Step, chunks: Sequence[Chunk], workers: int) -> Iterator[Result]:
     """Yield what a step makes of each chunk, as they finish; {"lost": image} of one that no process survives.
 
-    A worker that dies costs time, no chunk: the pool is made anew, and what was in its hands is done again. Two chunks
-    a worker are in flight, so that memory does not grow with the number of chunks.
+    A worker that dies costs time, no chunk. Memory does not grow with the number of chunks.
 
     Args:
         step: a function that can be sent to another process.
         chunks: what it is called with.
-        workers: processes; one is this process.
+        workers: processes; one is this process, which ends with an image that ends it.
     """
-    if workers == 1 or len(chunks) <= 1:
+    if workers == 1:
         yield from map(step, chunks)
-        return
-    waiting = deque((chunk, 0) for chunk in chunks)
-    while waiting:
-        alone = waiting[0][1] >= MAX_DEATHS
-        in_hand: dict[Future[dict[str, Any]], tuple[Chunk, int]] = {}
-        pool = ProcessPoolExecutor(
-            1 if alone else min(workers, len(waiting)), multiprocessing.get_context("spawn"), _start
-        )
-        try:
-            yield from _work(pool, step, waiting, in_hand, 1 if alone else 2 * workers)
-        except BrokenProcessPool:
-            again = [(chunk, deaths + 1) for chunk, deaths in in_hand.values()]
-            lost = [chunk for chunk, deaths in again if deaths > MAX_DEATHS]
-            waiting.extendleft(entry for entry in again if entry[1] <= MAX_DEATHS)
-            waiting.extendleft(([image], MAX_DEATHS) for chunk in lost if len(chunk) > 1 for image in chunk)
-            yield from ({"lost": chunk[0]} for chunk in lost if len(chunk) == 1)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        yield from finish(partial(_attempt, step, workers), chunks)
 
 
-def _work(
-    pool: ProcessPoolExecutor,
-    step: Step,
-    waiting: deque[tuple[Chunk, int]],
-    in_hand: dict[Future[dict[str, Any]], tuple[Chunk, int]],
-    most: int,
-) -> Iterator[dict[str, Any]]:
-    """Move chunks from waiting to in hand and from there to the pool until none is left, or none of this kind."""
-    alone = most == 1
-    while in_hand or (waiting and (waiting[0][1] >= MAX_DEATHS) == alone):
-        while waiting and len(in_hand) < most and (waiting[0][1] >= MAX_DEATHS) == alone:
-            in_hand[pool.submit(step, waiting[0][0])] = waiting[0]
-            waiting.popleft()
-        finished, _ = wait(in_hand, return_when=FIRST_COMPLETED)
-        for future in sorted(finished, key=lambda future: future.exception() is not None):  # what is done is done
-            result = future.result()
-            del in_hand[future]
-            yield result
+def _attempt(step: Step, workers: int, chunks: Sequence[Chunk], alone: bool) -> Iterator[tuple[int, Result]]:
+    """Work at each chunk once; yield number and result of those whose worker lived."""
+    waiting = list(enumerate(chunks))[::-1]
+    idle = [_worker() for _ in range(1 if alone else min(workers, len(chunks)))]
+    in_hand: dict[Future[Result], tuple[int, ProcessPoolExecutor]] = {}
+    try:
+        while waiting or in_hand:
+            while waiting and idle:
+                number, chunk = waiting.pop()
+                worker = idle.pop()
+                in_hand[_submit(worker, step, chunk)] = number, worker
+            finished, _ = wait(in_hand, return_when=FIRST_COMPLETED)
+            for future in finished:
+                number, worker = in_hand.pop(future)
+                died = isinstance(future.exception(), BrokenProcessPool)
+                idle.append(_worker() if died else worker)
+                if not died:
+                    yield number, future.result()
+    finally:
+        pools = [*idle, *(worker for _, worker in in_hand.values())]
+        with ThreadPoolExecutor(len(pools)) as ending:  # all together: each takes a moment
+            ending.map(ProcessPoolExecutor.shutdown, pools)
+
+
+def _worker() -> ProcessPoolExecutor:
+    """Return one process, so that one which dies takes one chunk with it; it is started by what it is given first."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start)
+
+
+def _submit(worker: ProcessPoolExecutor, step: Step, chunk: Chunk) -> Future[Result]:
+    try:
+        return worker.submit(step, chunk)
+    except BrokenProcessPool as error:  # it died while it had nothing in hand
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
 
 
 def _start() -> None:
