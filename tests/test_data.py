@@ -97,6 +97,32 @@ def test_epochs_differ_and_a_seed_repeats_one(data):
     assert not torch.equal(first(0, 5), first(1, 5)) and not torch.equal(first(0, 5), first(0, 6))
 
 
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("reads", "balanced"), [(Faces, False), (Pairs, False), (Pairs, True)])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_see_together_what_one_sees(reads, balanced, plain, processes, patterns):
+    data = FoldData(patterns, 1, CPU, plain=plain)
+    whole = list(data.batches(reads, 7, 2, 5, balanced, first=1))
+    shares = [
+        list(data.batches(reads, 7, 2, 5, balanced, first=1, share=(process, processes)))
+        for process in range(processes)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        sizes = [len(part.expression) for part in parts]
+        assert max(sizes) - min(sizes) <= 1 and sum(sizes) == len(batch.expression)
+        for name in batch._fields:
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_faces_are_cut_alike_however_many_at_once(plain, patterns, monkeypatch):
+    data = FoldData(patterns, 1, CPU, plain=plain)
+    (whole,) = data.batches(Faces, 24, 0, 0)
+    monkeypatch.setattr("trainer.data.CUT_AT_ONCE", 5)
+    (parts,) = data.batches(Faces, 24, 0, 0)
+    assert torch.equal(whole.image, parts.image) and torch.equal(whole.expression, parts.expression)
+
+
 def test_training_and_evaluation_do_not_touch_the_test_part(data):
     with pytest.raises(KeyError):
         next(data.upright("test"))

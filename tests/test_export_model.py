@@ -81,7 +81,7 @@ def test_a_folder_needs_neither_run_nor_manifest_and_predicts_what_was_recorded(
     shutil.rmtree(manifests)
     shutil.rmtree(runs.parent)
     recorded = pq.read_table(run.folder / "predictions.parquet")
-    found = load(tmp_path / "out", "cpu").predict(data.pictures("test"))
+    found = load(tmp_path / "out", "cpu").predict(data.pictures("test")[:])
     assert data.column("test", "face_id").tolist() == recorded["face_id"].to_pylist()
     assert found.labels.tolist() == recorded["predicted"].to_pylist()
 

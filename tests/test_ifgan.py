@@ -14,7 +14,7 @@ from trainer import fit as library
 from trainer.config import ConfigError
 from trainer.data import FoldData
 from trainer.extra import sha256
-from trainer.grids import jittered_grids
+from trainer.grids import jittered_grids, jitters
 from trainer.loop import TrainingError
 from trainer.method import Faces, resized
 from trainer.methods.ifgan import IfGan
@@ -279,7 +279,7 @@ def test_plain_faces_are_grey_levels_whatever_the_whitening(patterns):
 @pytest.mark.parametrize(("crop", "side", "half", "most"), [(DEFAULT_CROP, 112, 72, 8), (Crop(256), 224, 144, 16)])
 def test_no_jittered_face_invents_a_corner_and_every_kind_of_jitter_is_there(crop, side, half, most):
     generator = torch.Generator().manual_seed(0)
-    grids = jittered_grids(crop, 1000, generator) * half  # px from the centre of the crop
+    grids = jittered_grids(crop, jitters(crop, 1000, generator)) * half  # px from the centre of the crop
     assert grids.abs().max() < half - 0.5  # the middle of the outermost pixel
     middle, last = side // 2, side - 1
     right, down = grids[:, middle, last] - grids[:, middle, 0], grids[:, last, middle] - grids[:, 0, middle]

@@ -79,6 +79,19 @@ def test_a_second_signal_is_not_held_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_second_sigterm_is_held_back_and_done_once():
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append("end"))
+    try:
+        with held_back() as stop:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+            assert stop() and not came
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == ["end"]
+
+
 def test_elsewhere_than_in_the_main_thread_nothing_is_held_back():
     seen = []
 
@@ -98,7 +111,7 @@ def test_too_little_memory_is_told_with_what_to_change(patterns, tmp_path, monke
 
     monkeypatch.setattr(torch.Tensor, "backward", full)
     monkeypatch.setattr(torch.autograd, "backward", full)
-    with pytest.raises(TrainingError, match=r"epoch 1: cpu is short of memory; a smaller batch_size \(it is 12\)"):
+    with pytest.raises(TrainingError, match=r"epoch 1: cpu is short of memory; a smaller batch_size \(it is 12\), or fewer"):
         library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from small_runs import CPU, asked, silent
 
 from fertools.make_folds import make_folds
+from manifests import files
 from trainer import evaluate, fit, load
 from trainer.data import FoldData
 from trainer.errors import TrainerError
@@ -40,7 +41,7 @@ def folder(trained, tmp_path_factory):
 def faces(trained):
     """Its stored validation crops, (faces, 144, 144)."""
     data = FoldData(trained[1], 1, CPU)
-    return data._crops["validation"].squeeze(1).numpy()
+    return files.read_images(trained[1], data.rows["validation"])
 
 
 def changed(folder, tmp_path, **values):
@@ -101,7 +102,7 @@ def test_loading_draws_no_random_number(folder):
 @pytest.mark.parametrize("kind", ["none", "standardize"])
 def test_whitening_is_that_of_training_to_the_bit(kind, patterns):
     data = FoldData(patterns, 1, CPU, plain=kind == "none")
-    faces = torch.from_numpy(data.pictures("validation"))[:, None].float() / 255
+    faces = torch.from_numpy(data.pictures("validation")[:])[:, None].float() / 255
     assert torch.equal(Whitening(kind, 0, 112 * 112)(faces), torch.cat(list(data.upright("validation"))))
 
 

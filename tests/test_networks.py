@@ -5,6 +5,7 @@ import torch
 from torchvision.models import resnet18
 
 from trainer.estimators import donsker_varadhan
+from trainer.networks import critics
 from trainer.networks.critics import CRITICS, BilinearCritic, ConcatCritic, joint_and_marginal, positions, whole
 from trainer.networks.encoder import Encoder
 
@@ -68,6 +69,24 @@ def test_negatives_of_other_classes_leave_out_pairs_of_one_class(critic):
     torch.testing.assert_close(marginal[~left_out], among_all[1][~left_out])
     with pytest.raises(ValueError, match="negatives=other: expected the classes of the batch"):
         score(features, codes)
+
+
+@pytest.mark.parametrize("negatives", ["all", "other"])
+def test_pairs_a_few_rows_at_a_time_give_the_same_scores_and_gradients_in_less_memory(negatives, monkeypatch):
+    classes, seen, found = torch.arange(9) % 4, [], []
+    for most in (critics.MOST_HIDDEN, 2 * 9 * 4 * 16):
+        monkeypatch.setattr(critics, "MOST_HIDDEN", most)
+        torch.manual_seed(0)
+        score = ConcatCritic(6, 3, 16, negatives)
+        score.score[1].register_forward_hook(lambda *given: seen.append(given[2].numel()))
+        features, codes = torch.randn(9, 4, 6, requires_grad=True), torch.randn(9, 3, requires_grad=True)
+        joint, marginal = score(features, codes, classes)
+        (joint.sum() - marginal.exp().sum()).backward()
+        gradients = [features.grad, codes.grad, *(parameter.grad for parameter in score.parameters())]
+        found.append([joint, marginal, *gradients])
+    for whole_batch, in_parts in zip(*found, strict=True):
+        torch.testing.assert_close(in_parts, whole_batch)
+    assert seen[0] == 9 * 9 * 4 * 16 and max(seen[1:]) == 2 * 9 * 4 * 16 and len(seen[1:]) == 2 * 5  # there and back
 
 
 @pytest.mark.parametrize("critic", CRITICS)

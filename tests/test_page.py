@@ -117,7 +117,7 @@ def test_a_photo_is_answered_with_what_the_model_says_of_its_faces(server, run, 
 def test_nearest_to_a_training_face_is_itself_and_no_recording_comes_twice(reader, patterns):
     data = FoldData(patterns, 1, CPU)
     for place in (0, 17):
-        crop = data._crops["train"][place, 0].numpy()
+        crop = files.read_images(patterns, data.rows["train"])[place]
         posed = replace(reader, find=lambda _, crop=crop: (Found(np.zeros(4, np.float32), 1.0, crop),))
         nearest = posed.answer(encoded(GREY))["faces"][0]["nearest"]
         assert list(nearest) == ["expression", "identity"]

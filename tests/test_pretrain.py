@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import torch.distributed as dist
 from processes import in_two_processes, joined
 from safetensors import safe_open
 from safetensors.torch import load_file
+from small_runs import Stop
 from test_lfw_bin import by_python_2, encoded
 from typer.testing import CliRunner
 
@@ -20,7 +20,7 @@ from trainer.errors import TrainerError
 from trainer.networks.encoder import Encoder
 from trainer.people import read_people
 from trainer.pretrain import Asked
-from trainer.together import SharedRun
+from trainer.run import Run
 
 CPU = torch.device("cpu")
 SMALL = ("width=4", "code_size=8", "batch_size=16", "scale=16", "learning_rate=0.1", "warmup=1")
@@ -211,27 +211,21 @@ def test_the_command_tells_scores_and_where_the_run_is(trained, manifest):
 
 
 def one_of_two(rank, folder, manifest):
-    """What each of two processes does: a whole training, then one that stops after an epoch and is resumed."""
+    """What each of two processes does: a training, then one that the second stops within an epoch."""
 
-    class Stopped(Exception):
-        pass
-
-    log = SharedRun.log
-
-    def stop(self, *values):
-        log(self, *values)
-        raise Stopped
-
-    def go(name):
-        return pretrain.pretrain(asked(Path(manifest), epochs=2), Path(folder) / name, CPU, silent)
+    def go(name, *interrupted):
+        return pretrain.pretrain(asked(Path(manifest), epochs=2), Path(folder) / name, CPU, silent, *interrupted)
 
     with joined(int(rank), f"{folder}/meeting"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.metrics.verification.DRAWS", 2)
         assert (go("whole") is None) == (int(rank) == 1)
-        with patch.context() as stopping, pytest.raises(Stopped):
-            stopping.setattr(SharedRun, "log", stop)
-            go("resumed")
-        dist.barrier()
+        if int(rank) == 1:
+            assert go("resumed", Stop(steps=6).asked) is None
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                go("resumed")
+        (run,) = Path(folder, "resumed").iterdir()
+        assert Run(run).checkpoint().place["step"] > 0
         go("resumed")
 
 

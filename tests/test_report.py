@@ -13,7 +13,7 @@ def test_the_nearest_by_expression_are_other_people_and_the_query_is_never_found
     codes = {name: code.astype(np.float32) for name, code in codes.items()}
     pictures = np.arange(16, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
     place = {report._png(picture): number for number, picture in enumerate(pictures)}
-    for row in report.retrieval_rows(codes, subjects, pictures):
+    for row in report.retrieval_rows(codes, subjects, pictures.__getitem__):
         query = place[row["query"]]
         assert all((place[found] < 8) != (query < 8) for found in row["found"]["E"])
         assert query not in [place[found] for found in row["found"]["I"]]

@@ -7,7 +7,7 @@ from small_runs import CPU, silent
 
 from fertools.protocol import PROTOCOLS
 from manifests import files
-from trainer import reproduce, tables
+from trainer import price, reproduce, tables
 from trainer.errors import TrainerError
 from trainer.figures import FIGURES
 from trainer.measures import MEASURES, measured
@@ -110,10 +110,10 @@ def test_a_dataset_that_is_left_out_is_not_run(grid):
 
 
 def test_an_outline_counts_what_is_left_and_what_is_absent(grid):
-    before = reproduce.outline("paper/table", ITEM, grid)
+    before = price.outline("paper/table", ITEM, grid)
     assert (before["jobs"], before["missing"], before["seconds"], before["absent"]) == (4, 4, None, ["rafdb"])
     reproduce.jobs(ITEM, grid)[0].work(silent)
-    after = reproduce.outline("paper/table", ITEM, grid)
+    after = price.outline("paper/table", ITEM, grid)
     assert after["missing"] == 3 and after["seconds"] > 0
 
 
@@ -158,7 +158,7 @@ def test_faces_of_another_protocol_are_not_run_and_the_command_for_the_right_one
     assert "not run" in text and "ckplus.parquet, which was prepared with protocol all" in text
     assert "fertools prepare ckplus --protocol ifgan_ckplus" in text
     assert "fertools prepare rafdb --protocol ifgan_rafdb" in text
-    told = reproduce.outline_text(reproduce.outline("paper/table", item, grid))
+    told = price.outline_text(price.outline("paper/table", item, grid))
     assert "absent: ckplus (prepared with all, not ifgan_ckplus), rafdb" in told
     any_of_two = dataclasses.replace(item, protocols={"ckplus": ("ifgan_ckplus", "all")})
     assert len(reproduce.jobs(any_of_two, grid)) == 4

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from manifests import files
 from trainer.cost import BATCH, REPEATS, measure_apart, slug
 from trainer.errors import TrainerError
 from trainer.fit import Asked
-from trainer.jobs import Job, finished, folds_of, training
+from trainer.jobs import finished, folds_of, training
 from trainer.measures import column, difference, measured
-from trainer.run import Run, write_whole
+from trainer.run import Run
+from trainer.side_by_side import Job
 from trainer.tables import Cell, Column, Row, Table
+from trainer.writing import write_whole
 
 SCORES = ("accuracy", "macro F1", "identity from E", "chance of identity", "identity AUC by E")
 DIFFERENCES = ("accuracy", "macro F1", "identity from E", "identity AUC by E")
@@ -80,12 +83,12 @@ def jobs(comparison: Comparison) -> list[Job]:
 
 def _cost(comparison: Comparison, method: str, asked: Asked) -> Job:
     path = comparison.cost_path(method)
+    return Job(f"cost of {method}", path, partial(_measure, asked, path, comparison.device), alone=True)
 
-    def work(_: object) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(measure_apart(asked, comparison.device), indent=1) + "\n")
 
-    return Job(f"cost of {method}", path, work)
+def _measure(asked: Asked, path: Path, device: torch.device, *_: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(measure_apart(asked, device), indent=1) + "\n")
 
 
 # --- the table

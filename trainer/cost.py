@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -28,6 +28,7 @@ from trainer.run import environment
 REPEATS = 5
 BATCH = 256  # faces, in inference
 SHORTEST = 0.5  # seconds that a repeat is to take, at least; of more steps where one is shorter
+Step = Callable[[], int]  # does its work once; returns how many images it took
 STATUS, FORGET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux
 
 
@@ -40,9 +41,18 @@ def measure_apart(asked: Asked, device: torch.device) -> dict[str, Any]:
     Raises:
         TrainerError: the method cannot be trained so, or the process was ended from outside.
     """
+    return apart(measure, asked, str(device), torch.get_num_threads(), SHORTEST)
+
+
+def apart(measurement: Callable[..., dict[str, Any]], asked: Asked, *arguments: object) -> dict[str, Any]:
+    """Return what a function measures in a fresh process.
+
+    Raises:
+        TrainerError: as the function does, or the process was ended from outside.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
-            return process.submit(measure, asked, str(device), torch.get_num_threads(), SHORTEST).result()
+            return process.submit(measurement, asked, *arguments).result()
         except BrokenProcessPool as error:
             raise TrainerError(
                 f"the process that measures {asked.method} was ended from outside: too little memory? A preset with a "
@@ -68,21 +78,34 @@ def measure(asked: Asked, device_name: str, num_threads: int, shortest: float) -
     """
     torch.set_num_threads(num_threads)
     device = torch.device(device_name)
+    method, data, before = set_up(asked, device)
+    faces = next(data.upright("train"))
+    with asked.execution.judging():
+        counted = parameters(method, faces[:2])
+    stages = {
+        stage.name: _training(method, asked.execution.carried_out(stage, device), data, shortest)
+        for stage in method.stages()
+    }
+    peak = peak_memory(device, before)
+    with asked.execution.judging():
+        inferred = inference(method, faces, shortest)
+    return {
+        "where": environment(device), "parameters": counted, "stages": stages, "inference": inferred,
+        "training": [len(rates) / sum(1 / rate for rate in rates) for rates in zip(*stages.values(), strict=True)],
+        "peak_memory": peak,
+    }  # fmt: skip
+
+
+def set_up(asked: Asked, device: torch.device) -> tuple[Method, FoldData, int | None]:
+    """Return an untrained method, a fold's faces, and the bytes in use before the method was built."""
     kind, settings = find_method(asked.method), asdict(asked.config())
     data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
     before = _begin_memory(device)
     method = build(asked.method, settings, data.expressions, asked.seed, device)
+    asked.execution.prepare(method, device)
     if "averages" in dict(method.named_buffers()):
         method.get_buffer("averages").zero_()  # any picture takes the same time
-    faces = next(data.upright("train"))
-    counted = parameters(method, faces[:2])
-    stages = {stage.name: _training(method, stage, data, shortest) for stage in method.stages()}
-    peak = None if before is None else _peak_memory(device) - before
-    return {
-        "where": environment(device), "parameters": counted, "stages": stages, "peak_memory": peak,
-        "training": [len(rates) / sum(1 / rate for rate in rates) for rates in zip(*stages.values(), strict=True)],
-        "inference": _inference(method, faces, shortest),
-    }  # fmt: skip
+    return method, data, before
 
 
 def parameters(method: Method, faces: Tensor) -> dict[str, int]:
@@ -104,26 +127,34 @@ def slug(device: torch.device) -> str:
 
 def _training(method: Method, stage: Stage, data: FoldData, shortest: float) -> list[float]:
     """Return images a second of a stage: of drawing batches, and of its steps; not of validation or checkpoints."""
-    device = next(method.parameters()).device
-    batches: Iterator[Any] = chain.from_iterable(
+    step = begun(method, stage, endless(stage, data))
+    return _rates(step, next(method.parameters()).device, shortest)
+
+
+def endless(stage: Stage, data: FoldData) -> Iterator[Any]:
+    """Yield the batches of a stage, an epoch after the other."""
+    return chain.from_iterable(
         data.batches(stage.reads, stage.batch_size, epoch, epoch, stage.balanced) for epoch in count()
     )
 
+
+def begun(method: Method, stage: Stage, batches: Iterator[Any]) -> Step:
+    """Return a step of a stage on the next of some batches, after the first: a first epoch may do less."""
+
     def step() -> int:
         batch = next(batches)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):  # as in trainer.loop
-            stage.step(batch)
+        stage.step(batch)
         return len(batch.expression) * (2 if stage.reads is Pairs else 1)
 
     method.train()
     stage.begin(0)
     step()
-    stage.begin(1)  # a first epoch may do less
-    return _rates(step, device, shortest)
+    stage.begin(1)
+    return step
 
 
 @torch.inference_mode()
-def _inference(method: Method, faces: Tensor, shortest: float) -> list[float]:
+def inference(method: Method, faces: Tensor, shortest: float) -> list[float]:
     """Return images a second from faces to probabilities."""
     batch = faces.repeat(math.ceil(BATCH / len(faces)), 1, 1, 1)[:BATCH]
 
@@ -135,24 +166,40 @@ def _inference(method: Method, faces: Tensor, shortest: float) -> list[float]:
     return _rates(step, batch.device, shortest)
 
 
-def _rates(step: Callable[[], int], device: torch.device, shortest: float) -> list[float]:
-    """Return images a second of a step that says how many it took, a value a repeat, after warming up."""
-    step()
-    _, seconds = _time(step, 1, device)
-    steps = max(1, math.ceil(shortest / seconds))
-    timed = [_time(step, steps, device) for _ in range(REPEATS)]
-    return [images / seconds for images, seconds in timed]
+def _rates(step: Step, device: torch.device, shortest: float) -> list[float]:
+    """Return images a second of a step, a value a repeat, after warming up."""
+    return interleaved({"": step}, device, shortest)[""]
 
 
-def _time(step: Callable[[], int], steps: int, device: torch.device) -> tuple[int, float]:
-    _wait(device)
+def interleaved(steps: Mapping[str, Step], device: torch.device, shortest: float) -> dict[str, list[float]]:
+    """Return images a second of each of some steps, a value a round: all have their turn in it, in changing order.
+
+    Args:
+        device: that they run on.
+        shortest: seconds that a turn takes, at least.
+    """
+    times: dict[str, int] = {}
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for name, step in steps.items():
+        step()
+        times[name] = max(1, math.ceil(shortest / _time(step, 1, device)[1]))
+    for number in range(REPEATS):
+        for name in list(steps)[:: -1 if number % 2 else 1]:
+            images, seconds = _time(steps[name], times[name], device)
+            rates[name].append(images / seconds)
+    return rates
+
+
+def _time(step: Step, steps: int, device: torch.device) -> tuple[int, float]:
+    wait(device)
     started = time.perf_counter()
     images = sum(step() for _ in range(steps))
-    _wait(device)
+    wait(device)
     return images, time.perf_counter() - started
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait for a device to be done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -169,8 +216,11 @@ def _begin_memory(device: torch.device) -> int | None:
         return None
 
 
-def _peak_memory(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+def peak_memory(device: torch.device, before: int | None) -> int | None:
+    """Return how many bytes were in use at most beyond those before; None where the system does not tell."""
+    if before is None:
+        return None
+    return (torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")) - before
 
 
 def _resident(what: str) -> int:

@@ -1,8 +1,10 @@
-"""A manifest to batches: crops stay uint8 on the device, and are turned, cut and whitened there."""
+"""A manifest to batches: crops come to the device as uint8, and are turned, cut and whitened there."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from manifests import files, schema
-from manifests.schema import DEFAULT_CROP, Crop
-from trainer.grids import jittered_grids, variant_grids
+from manifests.schema import DEFAULT_CROP
+from trainer.crops import Crops, Joined, Pictures, as_many_pixels, average_faces, in_order, middle, stream, to_device
+from trainer.grids import jittered_grids, jitters, variant_grids
 from trainer.method import Faces, Method, Pairs
+from trainer.store import Store, manifest_sha256, memory_of
 
-EVALUATION_BATCH = 256  # faces of 112 px; of larger ones as many pixels
+CUT_AT_ONCE = 32  # faces of 112 px; of larger ones as many pixels
 MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
 
 Whitener = Callable[[Tensor], Tensor]
@@ -30,7 +34,7 @@ class FoldData:
 
     def __init__(
         self, manifest: Path, fold: int, device: torch.device, expressions: Collection[str] = (), plain: bool = False,
-        color: bool = False,
+        color: bool = False, memory: float | None = None,
     ) -> None:  # fmt: skip
         """Read training and validation faces and the pairs: all, or those of some expressions.
 
@@ -38,9 +42,11 @@ class FoldData:
             plain: show levels from -1 to 1 at the manifest's size, in training turned and cut by chance, instead of
                 whitened variants of 112 px.
             color: show them in colour, instead of grey.
+            memory: GB that faces may take on the device, else they are streamed; null: half of what is free there.
 
         Raises:
-            ManifestError: no such fold or expression, no colour, or pairs or whitening that are not this manifest's.
+            ManifestError: no such fold or expression, no colour, pairs or whitening that are not this manifest's, or
+                faces that are to be streamed where no file can be written.
         """
         self.manifest, self.fold, self.device = manifest, fold, device
         self.table = files.read(manifest)
@@ -60,18 +66,21 @@ class FoldData:
         own = schema.crop_of(self.metadata)
         self.crop = replace(own if plain else own.least, color="rgb" if color else "grey")
         self._grids = variant_grids(self.crop).to(device)
+        self._grids_of = partial(jittered_grids, self.crop) if plain else self._variant_grids
         self.plain, self._whitening = plain, "none" if plain else self.metadata["whitening"]["kind"]
         self.whiten = whitener(manifest, fold, self._whitening, device)
-        self._crops = {name: self._read(name) for name in ("train", "validation")}
-        self._pool, self._pool_classes = self._crops["train"], self.classes("train")
+        self._store = Store(manifest, self.crop, device, sum(map(len, self.rows.values())), memory_of(device, memory))
+        self._left = self._store.left
+        self._crops = {name: self._store.crops(self.rows[name]) for name in ("train", "validation")}
+        self._pool, self._pool_classes = self._crops["train"], self.classes("train").cpu()
 
     @classmethod
     def seen_by(
         cls, kind: type[Method], settings: Mapping[str, Any], manifest: Path, fold: int, device: torch.device,
-        expressions: Collection[str] = (),
+        expressions: Collection[str] = (), memory: float | None = None,
     ) -> "FoldData":  # fmt: skip
         """Read them as a method with these settings sees them."""
-        return cls(manifest, fold, device, expressions, kind.PLAIN, settings.get("color", False))
+        return cls(manifest, fold, device, expressions, kind.PLAIN, settings.get("color", False), memory)
 
     def _keep(self, expressions: Collection[str]) -> None:
         """Leave out the faces, and the pairs, of all other expressions."""
@@ -85,17 +94,20 @@ class FoldData:
             if len(rows) == 0:
                 raise schema.ManifestError(f"{self.manifest}: fold {self.fold} has no usable face in its {name} part")
 
-    def _read(self, part: str) -> UInt8[Tensor, "faces channels side side"]:
-        return read_faces(self.manifest, self.rows[part], self.crop, self.device)
-
     def open_test(self) -> None:
         """Read the test faces: to be done once, when nothing is left to choose."""
-        self._crops["test"] = self._read("test")
+        self._crops["test"] = self._store.crops(self.rows["test"])
 
-    def add(self, crops: UInt8[Tensor, "faces channels side side"], expressions: list[str]) -> None:
+    def open(self, manifest: Path, rows: NDArray[np.int64]) -> Crops:
+        """Return the crops of some rows of another manifest, as the method sees them, in the memory that is left."""
+        store = Store(manifest, self.crop, self.device, len(rows), self._left)
+        self._left = store.left
+        return store.crops(rows)
+
+    def add(self, crops: Crops, expressions: list[str]) -> None:
         """Let further faces be trained on. Averages and probes stay those of the fold's own training part."""
-        classes = torch.tensor([self.expressions.index(name) for name in expressions], device=self.device)
-        self._pool, self._pool_classes = torch.cat([self._pool, crops]), torch.cat([self._pool_classes, classes])
+        classes = torch.tensor([self.expressions.index(name) for name in expressions])
+        self._pool, self._pool_classes = Joined([self._pool, crops]), torch.cat([self._pool_classes, classes])
 
     def provenance(self) -> dict[str, Any]:
         """Return what the faces are, by hash, and how they were prepared."""
@@ -103,7 +115,7 @@ class FoldData:
         fitted = not self.plain and whitening.exists()
         crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
         return {
-            "manifest_sha256": files.file_sha256(self.manifest),
+            "manifest_sha256": manifest_sha256(self.manifest),
             "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
             "whitening": self._whitening,
             "whitening_sha256": files.file_sha256(whitening) if fitted else None,
@@ -123,7 +135,7 @@ class FoldData:
 
     def batches(
         self, reads: type[Faces] | type[Pairs], batch_size: int, epoch: int, seed: int, balanced: bool = False,
-        first: int = 0,
+        first: int = 0, share: tuple[int, int] = (0, 1),
     ) -> Iterator[Any]:  # fmt: skip
         """Yield an epoch in an order, and with variants, that depend on epoch and seed only.
 
@@ -131,23 +143,43 @@ class FoldData:
         comes before batch `first` is drawn and not made.
         Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
         epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
+        Of a `share` (k, n), process k of n, every batch is the near-equal k-th part of what one process would see.
         """
         generator = torch.Generator().manual_seed(seed)
         sides = self._sides(reads, epoch)
         order = torch.randperm(len(sides[0]), generator=generator)
         if balanced:
             sides = self._sides(reads, None)
-            classes = self._pool_classes.cpu()[sides[0]]
+            classes = self._pool_classes[sides[0]]
             shares = 1 / torch.bincount(classes)[classes].double()
             order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
-        for number, members in enumerate(order.tensor_split(math.ceil(len(order) / batch_size))):
-            grids = [self._drawn_grids(len(members), generator) for _ in sides]
-            if number < first:
-                continue
-            rows = [side[members].to(self.device) for side in sides]
-            images = [self._cut(self._pool[side], grid) for side, grid in zip(rows, grids, strict=True)]
-            classes = self._pool_classes[rows[0]]
-            yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
+        batches = order.tensor_split(math.ceil(len(order) / batch_size))
+        if share[1] > 1 and len(batches[-1]) < 2 * share[1]:
+            raise schema.ManifestError(
+                f"{share[1]} processes share batches of {len(batches[-1])}, and each needs two faces at least: choose "
+                "a larger batch_size, or start fewer processes"
+            )
+        with closing(stream(self._pool, self._drawn(batches, sides, generator, first, share))) as gathered:
+            for crops, (places, variants) in gathered:
+                images = [
+                    self._cut(side, drawn, self._grids_of)
+                    for side, drawn in zip(crops.tensor_split(len(sides)), variants, strict=True)
+                ]
+                classes = to_device(self._pool_classes[places], self.device)
+                yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
+
+    def _drawn(
+        self, batches: Iterable[Tensor], sides: list[Tensor], generator: torch.Generator, first: int,
+        share: tuple[int, int],
+    ) -> Iterator[tuple[Tensor, tuple[Tensor, list[Tensor]]]]:  # fmt: skip
+        """Yield a process's share of each batch: places of all sides, with those of the first side and all variants."""
+        process, processes = share
+        for number, members in enumerate(batches):
+            mine = torch.arange(len(members)).tensor_split(processes)[process]
+            variants = [self._draw(len(members), generator)[mine] for _ in sides]
+            if number >= first:
+                places = [side[members[mine]] for side in sides]
+                yield torch.cat(places), (places[0], variants)
 
     def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
         """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs.
@@ -166,15 +198,27 @@ class FoldData:
         rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
         return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
-    def _drawn_grids(self, num: int, generator: torch.Generator) -> Float[Tensor, "num side side 2"]:
-        """Draw one of the 14 variants for each face, anew; for plain ones, one of `jittered_grids`."""
+    def _draw(self, num: int, generator: torch.Generator) -> Tensor:
+        """Draw for each face, anew, the number of one of the 14 variants; for plain ones, one of `jitters`."""
         if self.plain:
-            return jittered_grids(self.crop, num, generator).to(self.device)
-        return self._grids[torch.randint(len(self._grids), (num,), generator=generator).to(self.device)]
+            return jitters(self.crop, num, generator)
+        return torch.randint(len(self._grids), (num,), generator=generator)
 
-    def _cut(self, crops: Tensor, grids: Tensor) -> Float[Tensor, "batch channels side side"]:
-        """Return faces as grids cut them out of their crops, whitened."""
-        return self.whiten(F.grid_sample(crops.float() / 255, grids, align_corners=False))
+    def _variant_grids(self, numbers: Int[Tensor, " num"]) -> Float[Tensor, "num side side 2"]:
+        return self._grids.index_select(0, numbers)
+
+    def _cut(self, crops: Tensor, drawn: Tensor, grids: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return faces, (batch, channels, side, side), as grids of what was drawn cut them out of crops, whitened.
+
+        On the CPU a few at once: what that takes is not given back to the system, to be cleared by it each time.
+        """
+        at_once = as_many_pixels(CUT_AT_ONCE, self.crop.stored) if self.device.type == "cpu" else max(1, len(crops))
+        drawn = to_device(drawn, self.device)
+        cut = [
+            F.grid_sample(some.float().div_(255), grids(how), align_corners=False)
+            for some, how in zip(torch.split(crops, at_once), torch.split(drawn, at_once), strict=True)
+        ]
+        return self.whiten(torch.cat(cut))
 
     def averages(self) -> Float[Tensor, "expressions channels side side"]:
         """Return the average face of each expression, of the fold's own training part, as the method sees faces.
@@ -200,65 +244,29 @@ class FoldData:
 
     def variants(self, part: str) -> Iterator[Iterator[Float[Tensor, "batch channels side side"]]]:
         """Yield the faces of a part in each of the 14 variants, whitened, in row order."""
-        for grid in self._grids:
-            yield (self._cut(crops, grid.expand(len(crops), -1, -1, -1)) for crops in _batches(self._crops[part]))
+        for number in range(len(self._grids)):
+            yield (
+                self._cut(crops, torch.full((len(crops),), number), self._variant_grids)
+                for crops in in_order(self._crops[part])
+            )
 
-    def pictures(self, part: str) -> NDArray[np.uint8]:
-        """Return the faces of a part to look at: (faces, side, side), in colour (faces, side, side, 3)."""
-        pictures = _faces(self._crops[part]).movedim(1, -1)
-        return (pictures if self.crop.color == "rgb" else pictures.squeeze(-1)).cpu().numpy()
-
-
-def average_faces(
-    crops: UInt8[Tensor, "faces channels stored stored"], classes: Int[Tensor, " faces"], num_classes: int
-) -> Float[Tensor, "classes channels side side"]:
-    """Return the mean of the faces of each class and their mirror images, 0 to 1; of a class without a face, NaN.
-
-    Sums are whole numbers, so that it is the same on every device, to the bit.
-    """
-    faces, means = _faces(crops), []
-    for place in range(num_classes):
-        mine = faces[classes == place]
-        total = mine.sum(0, dtype=torch.int64)
-        means.append((total + total.flip(2)).double() / (2 * 255 * len(mine)))
-    return torch.stack(means).float()
+    def pictures(self, *parts: str) -> Pictures:
+        """Return the faces of parts to look at."""
+        return Pictures(Joined([self._crops[part] for part in parts]))
 
 
-def upright(
-    crops: UInt8[Tensor, "faces channels stored stored"], whiten: Whitener
-) -> Iterator[Float[Tensor, "batch channels side side"]]:
+def upright(crops: Crops, whiten: Whitener) -> Iterator[Float[Tensor, "batch channels side side"]]:
     """Yield faces as they are, whitened, in the order of their crops."""
-    for batch in _batches(crops):
-        yield whiten(_faces(batch).float() / 255)
+    for batch in in_order(crops):
+        yield whiten(middle(batch).float().div_(255))
 
 
-def _faces(crops: Tensor) -> Tensor:
-    """Return the faces in the middle of stored crops, 7/9 of their side."""
-    margin = crops.shape[-1] // 9
-    return crops[:, :, margin:-margin, margin:-margin]
-
-
-def _batches(crops: Tensor) -> tuple[Tensor, ...]:
-    """Cut crops into batches of about the same number of pixels."""
-    return torch.split(crops, EVALUATION_BATCH * DEFAULT_CROP.stored**2 // crops.shape[-1] ** 2)
-
-
-def read_faces(
-    manifest: Path, rows: NDArray[np.int64], crop: Crop, device: torch.device
-) -> UInt8[Tensor, "faces channels side side"]:
-    """Return the crops of some rows, channels first."""
-    crops = torch.from_numpy(files.read_images(manifest, rows, crop)).to(device)
-    return crops.unsqueeze(1) if crop.color == "grey" else crops.movedim(-1, 1)
-
-
-def read_all(
-    manifest: Path, expressions: Collection[str], crop: Crop, device: torch.device
-) -> tuple[pa.Table, UInt8[Tensor, "faces channels side side"]]:
-    """Return the rows and the crops of every usable face of some expressions, whatever its fold."""
+def shown_in(manifest: Path, expressions: Collection[str]) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Return the usable faces of some expressions, whatever their fold, and their rows."""
     table = files.read(manifest)
     usable = np.array(table["usable"].to_pylist()) & np.isin(table["expression"].to_pylist(), sorted(expressions))
     rows = np.flatnonzero(usable)
-    return table.take(rows), read_faces(manifest, rows, crop, device)
+    return table.take(rows), rows
 
 
 def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whitener:
@@ -281,6 +289,6 @@ def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whit
 
 def standardize(faces: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
     """Subtract each image's mean and divide by its spread, which is at least that of one odd pixel."""
-    mean = faces.mean((1, 2, 3), keepdim=True)
-    spread = faces.std((1, 2, 3), keepdim=True, correction=0)
-    return (faces - mean) / spread.clamp_min(faces[0].numel() ** -0.5)
+    centred = faces - faces.mean((1, 2, 3), keepdim=True)
+    spread = centred.square().mean((1, 2, 3), keepdim=True).sqrt()  # on the CPU in a tenth of the time of std
+    return centred / spread.clamp_min(faces[0].numel() ** -0.5)

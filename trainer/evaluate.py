@@ -16,7 +16,7 @@ from torch import Tensor
 
 from manifests import files, schema
 from trainer import pictures, report
-from trainer.data import FoldData, read_all, upright
+from trainer.data import FoldData, shown_in, upright
 from trainer.errors import TrainerError
 from trainer.grids import VARIANTS
 from trainer.method import Method
@@ -30,6 +30,7 @@ from trainer.metrics.probes import expression_probe, factor_probe, identity_prob
 from trainer.metrics.retrieval import retrieval
 from trainer.metrics.robustness import robustness
 from trainer.run import Run, RunError
+from trainer.writing import whole_file
 
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
 LABELS = ("face_id", "expression", "subject", "sequence", "source")
@@ -139,8 +140,8 @@ def judge(run: Run, method: Method, data: FoldData) -> dict[str, Any]:
         scores["dependence"] = dependence(
             unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
         )
-    faces = np.concatenate([data.pictures(part) for part in ("validation", "test")])
-    rows = report.retrieval_rows(unseen.codes, unseen.labels["subject"], faces)
+    faces = data.pictures("validation", "test")
+    rows = report.retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__)
     run.write_text("report.html", report.run_page(run, scores, rows, pictures.sections(method, data)))
     run.write_json("scores.json", scores)
     return scores
@@ -179,9 +180,8 @@ def _write_predictions(
 ) -> None:  # fmt: skip
     columns = {label: seen.labels[label] for label in ("face_id", "subject", "expression")} | {"predicted": predicted}
     columns |= {f"p_{expression}": probabilities[:, place] for place, expression in enumerate(expressions)}
-    part = run.folder / f".{name}.part"
-    pq.write_table(pa.table(columns), part)
-    part.replace(run.folder / name)
+    with whole_file(run.folder / name) as part:
+        pq.write_table(pa.table(columns), part)
 
 
 # --- what takes longer, and is asked for
@@ -267,11 +267,11 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     name = manifest.stem
     if name == run.read_json("config.json")["dataset"]:
         raise RunError(f"{run.folder} was trained on {name}; its own test fold judges it: leave out --on")
-    table, crops = read_all(manifest, data.expressions, data.crop, data.device)
+    table, rows = shown_in(manifest, data.expressions)
     if len(table) == 0:
         raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
     labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})
-    seen = Seen(*predict(method, upright(crops, data.whiten)), labels)
+    seen = Seen(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
     predicted = _names(seen.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]

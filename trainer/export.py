@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from manifests import files
 from trainer import evaluate
@@ -26,7 +25,8 @@ from trainer.data import FoldData
 from trainer.graphs import GRAPHS, Answer, ExportError, batches, graph, module
 from trainer.metrics.temperature import compare
 from trainer.model import CONFIG, WEIGHTS, Network, config_sha256, of_run, read
-from trainer.run import Run, write_whole
+from trainer.run import Run
+from trainer.writing import whole_file, write_tensors, write_whole
 
 FORMATS = ("safetensors", *GRAPHS)
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -146,9 +146,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
 def write_model(folder: Path, network: Network, config: dict[str, Any]) -> None:
     """Write a model as `trainer.model.read` and huggingface_hub's mixin read it."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, {"format": "pt", "config_sha256": config_sha256(config)})
+    with whole_file(folder / WEIGHTS) as part:
+        write_tensors(tensors, part, {"format": "pt", "config_sha256": config_sha256(config)})
     write_whole(folder / CONFIG, json.dumps(config, indent=1) + "\n")
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets the owner alone read
 
 
 # --- against the run

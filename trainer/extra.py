@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from manifests import files, schema
-from trainer.data import FoldData, average_faces, read_all, read_faces
+from trainer.crops import Crops, Joined, average_faces
+from trainer.data import FoldData, shown_in
+from trainer.store import by_row_group
 
 SAME_PHOTOGRAPHS = ({"ckplus", "ckplus48", "ckextended"}, {"fer2013", "ferplus"})
 
@@ -31,7 +33,7 @@ class Extra:
         about: its manifest's hash, how many faces were taken, and how many left out, why.
     """
 
-    crops: UInt8[Tensor, "faces channels side side"]
+    crops: Crops
     expressions: list[str]
     about: dict[str, Any]
 
@@ -49,16 +51,16 @@ def find_extra(manifest: Path, data: FoldData) -> Extra:
     name, dataset = manifest.stem, data.manifest.stem
     if any({name, dataset} <= same for same in ({dataset}, *SAME_PHOTOGRAPHS)):
         raise schema.ManifestError(f"{name} shows the same photographs as {dataset}: leave it out of --extra")
-    faces, crops = read_all(manifest, data.expressions, data.crop, data.device)
+    faces, shown_rows = shown_in(manifest, data.expressions)
     if len(faces) == 0:
         raise schema.ManifestError(
             f"{manifest} has no usable face that shows {', '.join(data.expressions)}: leave it out of --extra"
         )
-    rows = np.concatenate([data.rows["validation"], data.rows["test"]])
-    held_out = data.table.take(rows)
+    judged = np.sort(np.concatenate([data.rows["validation"], data.rows["test"]]))
+    held_out = data.table.take(judged)
     hashes = {*held_out["source_sha256"].to_pylist()} - {None}
     shown = np.array([digest in hashes for digest in faces["source_sha256"].to_pylist()])
-    near = _near_copies(_grey(crops, data.crop), files.read_images(data.manifest, rows, data.crop.least))
+    near = _near_copies(*(_thumbnails(*those) for those in ((manifest, shown_rows), (data.manifest, judged))))
     subjects = np.array(faces["subject"].to_pylist(), object)
     people = {*held_out["subject"].to_pylist(), *subjects[shown | near]} - {None}
     known = np.array([subject in people for subject in subjects])
@@ -70,22 +72,24 @@ def find_extra(manifest: Path, data: FoldData) -> Extra:
         "left out": {"photographs held out": int(shown.sum()), "near copies of these": int((near & ~shown).sum()),
                      "further faces of people held out": int((known & ~shown & ~near).sum())},
     }  # fmt: skip
-    return Extra(crops[torch.from_numpy(kept).to(data.device)], faces["expression"].take(kept).to_pylist(), about)
+    return Extra(data.open(manifest, shown_rows[kept]), faces["expression"].take(kept).to_pylist(), about)
 
 
-def _grey(crops: Tensor, crop: schema.Crop) -> NDArray[np.uint8]:
-    """Return crops as any manifest has them: grey, small."""
-    return crop.least.of(crops.movedim(1, -1).squeeze(-1).cpu().numpy())
-
-
-def _near_copies(crops: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which crops are near copies of one that is held out."""
+def _thumbnails(manifest: Path, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return ascending rows' faces, small, as any manifest has them."""
     from fertools import likeness
 
-    pictures = np.concatenate([likeness.thumbnails(crops), likeness.thumbnails(held_out)])
-    recordings = np.repeat([0, 1], [len(crops), len(held_out)])  # within a recording, none are sought
-    found = likeness.near_copies(pictures, recordings)
-    near = np.zeros(len(crops), bool)
+    crop = files.read_crop(manifest).least
+    return np.concatenate([likeness.thumbnails(files.read_images(manifest, some, crop)) for some in by_row_group(rows)])
+
+
+def _near_copies(faces: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which faces are near copies of one that is held out."""
+    from fertools import likeness
+
+    recordings = np.repeat([0, 1], [len(faces), len(held_out)])  # within a recording, none are sought
+    found = likeness.near_copies(np.concatenate([faces, held_out]), recordings)
+    near = np.zeros(len(faces), bool)
     near[found.left] = True
     return near
 
@@ -103,7 +107,7 @@ def averages_of(manifests: Sequence[Path], data: FoldData) -> Float[Tensor, "exp
     for manifest in manifests:
         table = files.read(manifest)
         rows = schema.parts(table, 1)["train"]
-        crops.append(read_faces(manifest, rows, data.crop, data.device))
+        crops.append(data.open(manifest, rows))
         names += table["expression"].take(rows).to_pylist()
     if missing := sorted(set(data.expressions) - set(names)):
         hint = "; a protocol *_neutral has neutral faces, see: fertools protocols" if missing == ["neutral"] else ""
@@ -112,7 +116,7 @@ def averages_of(manifests: Sequence[Path], data: FoldData) -> Float[Tensor, "exp
             f"average face{hint}"
         )
     classes = torch.tensor([data.expressions.index(name) if name in data.expressions else -1 for name in names])
-    return data.whiten(average_faces(torch.cat(crops), classes.to(data.device), len(data.expressions)))
+    return data.whiten(average_faces(Joined(crops), classes.to(data.device), len(data.expressions)))
 
 
 def sha256(averages: Tensor) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from trainer.board import Row, draw
+from trainer.crops import Pictures
 from trainer.data import FoldData
 from trainer.evaluate import Seen, load, open_test, see
 from trainer.method import Method
@@ -42,12 +43,12 @@ def _opened(run: Run, manifests: Path, device: torch.device) -> tuple[Method, Fo
     return method, data
 
 
-def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, NDArray[np.uint8]]:
+def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, Pictures]:
     """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
     method, data = _opened(run, manifests, device)
     parts = ("validation", "test")
     seen = [see(method, data, part) for part in parts]
-    return seen[0] + seen[1], np.concatenate([data.pictures(part) for part in parts])
+    return seen[0] + seen[1], data.pictures(*parts)
 
 
 def _where(row: Drawn) -> str:

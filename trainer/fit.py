@@ -1,6 +1,7 @@
 """One run from settings to report: data -> train -> judge, each step skipped where it is done."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from trainer.config import ConfigError, override
 from trainer.data import FoldData
 from trainer.errors import TrainerError
 from trainer.evaluate import judge, predict
+from trainer.execution import AUTO, Execution
 from trainer.interrupts import held_back
 from trainer.loop import Report, train
 from trainer.method import Method, Stage, resized
 from trainer.methods import build, find_method
+from trainer.networks.gathered import agreed, process, processes, summed
 from trainer.run import Run, RunError, environment
+from trainer.together import SharedRun, refuse_difference, shared, synchronised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,9 @@ class Asked:
     encoder_weights: str | None = None  # see weights.read
     extra: tuple[Path, ...] = ()  # manifests whose faces are trained on, too
     averages: tuple[Path, ...] = ()  # manifests of which the average faces are; none: of the training part
+    deterministic: bool = False  # the same bits each time on a GPU, too; slower
+    memory: float | None = None  # GB that faces may take on the device, else they are streamed; see FoldData
+    execution: Execution = AUTO
 
     def config(self) -> Any:
         """Return the method's settings.
@@ -77,7 +84,15 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise TrainerError(f"no device {name!r} here ({str(error).splitlines()[0]}); use --device auto") from error
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in convolutions, too, as it is in products
     return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Let what this process computes on a GPU have the same bits each time, if more slowly."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # or cuBLAS may choose otherwise from run to run
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def fit(
@@ -85,37 +100,45 @@ def fit(
 ) -> Run:
     """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is.
 
+    Several processes train it together (see `together`), and the first one judges it.
+
     Args:
         interrupted: asked after each step whether to stop there, as after Ctrl-C.
     """
-    run = Run(runs / asked.name())
+    run = SharedRun(runs / asked.name())
+    if asked.deterministic:
+        make_deterministic()
     data, method, config, provenance = _set_up(asked, device)
     begun = _find_start(asked, config, provenance) if asked.start else None
     run.start(config | {"start": begun and begun.about}, provenance)
+    method = synchronised(method, device)
+    asked.execution.prepare(method, device)
     if run.finished:
         return run
     if begun:
         begun.run.load_weights(method, begun.modules)
     if not run.trained:
-        _train(method, data, run, asked.seed, progress, interrupted, begun.first_stage if begun else 0)
-        if not run.trained:
+        if not _train(method, data, run, asked, progress, interrupted, begun.first_stage if begun else 0):
             return run
     else:
         run.load_weights(method)
-    judge(run, method, data)
+    if process() == 0:
+        with asked.execution.judging():
+            judge(run, method, data)
     return run
 
 
 def _set_up(asked: Asked, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
     """Return the faces, the untrained method, what is asked for in full, and what it is made from."""
     settings, kind = dataclasses.asdict(asked.config()), find_method(asked.method)
-    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
+    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions, asked.memory)
     _refuse_larger(settings, data)
     config: dict[str, Any] = {
         "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
         "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
-    provenance = environment(device) | {"commit": files.commit(), "data": data.provenance()}
+    where = environment(device) | asked.execution.about(device)
+    provenance = where | {"commit": files.commit(), "data": data.provenance()}
     method = build(asked.method, settings, data.expressions, asked.seed, device)
     if asked.encoder_weights:
         taken = layouts.take(weights.read(asked.encoder_weights), method)
@@ -187,23 +210,33 @@ def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]
 
 
 def _train(
-    method: Method, data: FoldData, run: Run, seed: int, progress: Report, interrupted: Callable[[], bool],
+    method: Method, data: FoldData, run: Run, asked: Asked, progress: Report, interrupted: Callable[[], bool],
     first_stage: int,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    mine = process(), processes()
+
     def batches(stage: Stage, epoch: int, stream: int, first: int) -> Iterable[Any]:
-        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first)
+        if first == 0:
+            torch.manual_seed(stream + process())  # what steps draw differs, what is seen does not
+        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first, mine)
 
     def validate() -> float:
-        logits, _ = predict(method, data.upright("validation"))
-        return float((logits.argmax(1) == data.classes("validation").cpu().numpy()).mean())
+        with asked.execution.judging():
+            logits, _ = predict(method, data.upright("validation"))
+        accuracy = (logits.argmax(1) == data.classes("validation").cpu().numpy()).mean()
+        return float(summed(torch.tensor(accuracy)) / processes())  # so that all find the same epoch the best
 
+    refuse_difference("weights", (tensor.cpu().numpy().tobytes() for tensor in method.state_dict().values()))
     with held_back() as signalled:
         done = train(
-            method, batches, validate, run, seed=seed, first_stage=first_stage, report=progress,
-            interrupted=lambda: interrupted() or signalled(),
+            method, batches, validate, run, seed=asked.seed, first_stage=first_stage, report=progress,
+            interrupted=lambda: interrupted() or signalled(), share=shared, agreed=agreed, execution=asked.execution,
         )  # fmt: skip
     if done:
         run.finish_training(method)
+    elif processes() > 1 and not interrupted():
+        raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
+    return done
 
 
 def num_folds(manifest: Path) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.crops import Pictures
 from trainer.errors import TrainerError
 from trainer.model import Network, face_shape
 
@@ -24,7 +25,7 @@ class ExportError(TrainerError):
     """An export that cannot be made as asked."""
 
 
-def graph(folder: Path, network: Network, form: str, precision: str, faces: NDArray[np.uint8]) -> Answer:
+def graph(folder: Path, network: Network, form: str, precision: str, faces: NDArray[np.uint8] | Pictures) -> Answer:
     """Write a network as a graph; return what computes it.
 
     Args:
@@ -59,9 +60,10 @@ def module(network: torch.nn.Module) -> Answer:
     return answer
 
 
-def batches(faces: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Cut faces into batches."""
-    return [np.ascontiguousarray(faces[at : at + BATCH]) for at in range(0, len(faces), BATCH)]
+def batches(faces: NDArray[np.uint8] | Pictures) -> Iterator[NDArray[np.uint8]]:
+    """Yield faces in batches."""
+    for at in range(0, len(faces), BATCH):
+        yield np.ascontiguousarray(faces[at : at + BATCH])
 
 
 def _write_onnx(path: Path, network: Network, example: torch.Tensor, precision: str) -> None:
@@ -82,14 +84,14 @@ def _write_onnx(path: Path, network: Network, example: torch.Tensor, precision: 
     program.save(path, external_data=False)
 
 
-def _quantize(path: Path, faces: NDArray[np.uint8]) -> None:
+def _quantize(path: Path, faces: NDArray[np.uint8] | Pictures) -> None:
     """Round a graph's convolutions to 8 bits, with ranges as these faces need them."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._batches = iter(batches(faces))
+            self._batches = batches(faces)
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             batch = next(self._batches, None)

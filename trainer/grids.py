@@ -29,8 +29,8 @@ def variant_grids(crop: Crop) -> Float[Tensor, "14 side side 2"]:
     return torch.stack(grids) * 2 / crop.stored
 
 
-def jittered_grids(crop: Crop, num: int, generator: torch.Generator) -> Float[Tensor, "num side side 2"]:
-    """Return where in the stored crop the pixels of faces lie that are flipped, turned and cut by chance, each anew.
+def jitters(crop: Crop, num: int, generator: torch.Generator) -> Float[Tensor, "num 2 3"]:
+    """Return how faces are flipped, turned and cut by chance, each anew, as maps of `jittered_grids`.
 
     Half of them are mirrored, all are turned by up to 5 degrees about the centre, and of the middle 256 px any 224 are
     cut out (IF-GAN section 4.3), of a smaller crop's 128 any 112. The stored margin holds every such face whole.
@@ -43,5 +43,9 @@ def jittered_grids(crop: Crop, num: int, generator: torch.Generator) -> Float[Te
     turn = torch.stack([cos, -sin, sin, cos], dim=1).view(num, 2, 2)
     flip = torch.stack([mirrored, torch.ones(num)], dim=1).unsqueeze(1)
     scale = crop.face / crop.stored
-    affine = torch.cat([scale * turn * flip, turn @ shift], dim=2)
-    return F.affine_grid(affine, [num, 1, crop.face, crop.face], align_corners=False)
+    return torch.cat([scale * turn * flip, turn @ shift], dim=2)
+
+
+def jittered_grids(crop: Crop, maps: Float[Tensor, "num 2 3"]) -> Float[Tensor, "num side side 2"]:
+    """Return where in the stored crop the pixels of faces lie that are mapped so."""
+    return F.affine_grid(maps, [len(maps), 1, crop.face, crop.face], align_corners=False)

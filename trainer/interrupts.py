@@ -11,7 +11,10 @@ HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], bool]]:
-    """Yield whether to stop; at the end, do what the signal asks for. A second signal is not held back."""
+    """Yield whether to stop; at the end, do what the signal asks for.
+
+    A second Ctrl-C is not held back; SIGTERM always is, for schedulers send it to a process and again by torchrun.
+    """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -24,7 +27,8 @@ def held_back() -> Iterator[Callable[[], bool]]:
 
     def hold(number: int, _frame: FrameType | None) -> None:
         came.append(number)
-        restore()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     for number in HELD_BACK:
         signal.signal(number, hold)

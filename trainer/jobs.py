@@ -1,32 +1,25 @@
 """What is to be done for a table: runs to be trained and judged, each once."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
 from manifests import files
+from trainer.bars import JobBars, progress_bars
+from trainer.errors import TrainerError
 from trainer.fit import Asked, fit, num_folds
-from trainer.loop import Report
 from trainer.methods import find_method
+from trainer.networks.gathered import process, processes
 from trainer.run import Run, RunError
+from trainer.side_by_side import Job, run
 
-
-@dataclass(frozen=True)
-class Job:
-    """Something to be done for a table, which is done where a file stands."""
-
-    title: str
-    path: Path
-    work: Callable[[Report], object]
-    trains: tuple[str, ...] = ()  # method and stage, in words
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.path.exists()
+MEMORY = {"cpu": 2 * 2**30, "cuda": 6 * 2**30}  # bytes that are to be free for each job
+MOST_ON_A_GPU = 4
+MEMINFO = Path("/proc/meminfo")  # Linux
 
 
 def folds_of(manifest: Path, chosen: Sequence[int]) -> Sequence[int]:
@@ -43,14 +36,20 @@ def training(asked: Asked, runs: Path, device: torch.device) -> Job:
     """
     finished(asked, runs)
     return Job(
-        asked.name(), runs / asked.name() / "scores.json",
-        lambda report: fit(asked, runs, device, report), _stages(asked),
+        asked.name(), scores_path(asked, runs), partial(fit, asked, runs, device), asked, stages(asked),
+        needs=asked.start and asked.start / "weights.safetensors",
     )  # fmt: skip
 
 
-def _stages(asked: Asked) -> tuple[str, ...]:
-    stages = list(find_method(asked.method).TRAINED)
-    return tuple(f"{asked.method} {stage}" for stage in stages[stages.index(asked.stage) if asked.stage else 0 :])
+def scores_path(asked: Asked, runs: Path) -> Path:
+    """Return the file that stands where a run is trained and judged."""
+    return runs / asked.name() / "scores.json"
+
+
+def stages(asked: Asked) -> tuple[str, ...]:
+    """Return the stages that a run trains."""
+    known = list(find_method(asked.method).TRAINED)
+    return tuple(known[known.index(asked.stage) if asked.stage in known else 0 :])
 
 
 def finished(asked: Asked, runs: Path) -> Run | None:
@@ -70,3 +69,42 @@ def finished(asked: Asked, runs: Path) -> Run | None:
 @cache
 def _sha256(path: Path, _: int) -> str:
     return files.file_sha256(path)
+
+
+# --- doing them
+
+
+def do_all(jobs: Sequence[Job], device: torch.device, at_once: int | None = None) -> dict[str, str]:
+    """Do what is not done of jobs and show it on stderr, as many at once as pay or as asked: see side_by_side.run."""
+    missing = [job for job in jobs if not job.done]
+    if torch.distributed.is_torchelastic_launched() and not torch.distributed.is_initialized():
+        raise TrainerError("torchrun is for trainer fit and trainer pretrain: start this command without it")
+    if processes() > 1:
+        return _together(missing)
+    with JobBars(len(missing)) as bars:
+        return run(missing, at_once or pays(device, len(missing)), torch.get_num_threads(), bars)
+
+
+def _together(jobs: Sequence[Job]) -> dict[str, str]:
+    """Do jobs, each by all processes that torchrun has started; what ends one ends all."""
+    for job in jobs:
+        with progress_bars(job.title) if process() == 0 else nullcontext(lambda *_: None) as progress:
+            job.work(progress, lambda: False)
+    return {}
+
+
+def pays(device: torch.device, num_jobs: int) -> int:
+    """Return how many jobs to do at once: on the CPU one a thread, where there is memory; of torchrun's, one."""
+    if torch.distributed.is_torchelastic_launched():
+        return 1
+    most = MOST_ON_A_GPU if device.type == "cuda" else torch.get_num_threads()
+    free = _free_memory(device)
+    return max(1, min(num_jobs, most, most if free is None else free // MEMORY[device.type]))
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Return bytes; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text()) if MEMINFO.exists() else None
+    return 1024 * int(found[1]) if found else None

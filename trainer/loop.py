@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import TrainerError
+from trainer.execution import AUTO, Execution
 from trainer.method import Method, Stage
 from trainer.run import Run
 
@@ -50,7 +51,12 @@ class Keeper:
         self._saved, self._cost = time.perf_counter(), 0.0
 
     def save(self, stage: Stage) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            TrainerError: what an unfinished epoch has logged, or a weight, is not finite; the disk is full.
+        """
+        _means(stage, self.place)
         started = time.perf_counter()
         device = next(self.method.parameters()).device
         self.run.save(self.method, stage.optimizers, asdict(self.place), random_states(device))
@@ -65,6 +71,8 @@ class Keeper:
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
     first_stage: int = 0, report: Report = lambda *_: None, interrupted: Callable[[], bool] = lambda: False,
+    share: Callable[[Stage, Method], Stage] = lambda stage, _: stage, agreed: Callable[[bool], bool] = bool,
+    execution: Execution = AUTO,
 ) -> bool:  # fmt: skip
     """Run every stage, from the run's checkpoint where there is one.
 
@@ -75,17 +83,27 @@ def train(
         validate: accuracy on the validation fold, for stages that select their best epoch.
         first_stage: how many stages are done already, elsewhere.
         interrupted: asked after each step whether to write a checkpoint and stop.
+        share: makes a stage one that several processes step through together.
+        agreed: whether any of these processes wants what this one may want: to stop, or to save.
+        execution: how steps are carried out.
 
     Returns:
         Whether the training is done.
 
     Raises:
         TrainingError: what a stage logs is not finite, the stage complains (of a collapse, say), or memory is short.
+        TrainerError: a checkpoint cannot be written, or no longer be read.
     """
     saved = run.checkpoint()
     place = Place(**saved.place) if saved else Place(stage=first_stage)
     keeper = Keeper(run, method, place)
-    for index, stage in enumerate(method.stages()):
+
+    def wanted(also: bool = False) -> bool:
+        return agreed(interrupted() or also)
+
+    device = next(method.parameters()).device
+    stages = (share(execution.carried_out(stage, device), method) for stage in method.stages())
+    for index, stage in enumerate(stages):
         if index < place.stage:
             continue
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in stage.optimizers]
@@ -94,11 +112,11 @@ def train(
             place = keeper.place = Place(stage=index)
         elif saved:
             saved.restore(method, stage.optimizers)
-            random = saved.random
+            random, saved = saved.random, None
         for epoch in range(place.epoch, stage.epochs):
             _set_rates(stage, rates, epoch)
             stage.begin(epoch)
-            if not _epoch(keeper, stage, batches, seed, random, interrupted):
+            if not _epoch(keeper, stage, batches, seed, random, wanted):
                 return False
             random = None
             logged = _close(stage, place)
@@ -111,8 +129,8 @@ def train(
                     run.load_best(method)
             run.log(stage.name, epoch, logged, stage.concern(logged))
             report(stage.name, epoch + 1, stage.epochs, logged)
-            stop = interrupted()
-            if keeper.is_due() or stop or epoch + 1 == stage.epochs:
+            stop = wanted()
+            if wanted(keeper.is_due()) or stop or epoch + 1 == stage.epochs:
                 keeper.save(stage)
             if stop:
                 return False
@@ -121,7 +139,7 @@ def train(
 
 def _epoch(
     keeper: Keeper, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
-    interrupted: Callable[[], bool],
+    wanted: Callable[[bool], bool],
 ) -> bool:  # fmt: skip
     """Train what is left of an epoch, and add up what its steps log; return whether it is done."""
     method, place, started = keeper.method, keeper.place, time.perf_counter()
@@ -140,33 +158,45 @@ def _epoch(
 
     try:
         for number, batch in enumerate(batches(stage, place.epoch, stream, place_before), start=place_before + 1):
-            if place.step > place_before and (interrupted() or keeper.is_due(SAVE_SECONDS)):
+            if place.step > place_before and wanted(keeper.is_due(SAVE_SECONDS)):
                 note()
                 keeper.save(stage)
-                if interrupted():
+                if wanted(False):
                     return False
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logged = stage.step(batch)
+            logged = stage.step(batch)
             sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
             place.step = number
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"stage {stage.name}, epoch {place.epoch + 1}: {device} is short of memory; a smaller batch_size (it is "
-            f"{stage.batch_size}) needs less. The same command goes on from the last checkpoint"
+            f"{stage.batch_size}), or fewer runs at once (--side-by-side), need less. The same command goes on from the "
+            "last checkpoint"
         ) from error
     note()
     return True
 
 
-def _close(stage: Stage, place: Place) -> dict[str, float]:
-    """Return the means of what the steps of an epoch have logged, and go on to the next epoch."""
+def _means(stage: Stage, place: Place) -> dict[str, float]:
+    """Return the means of what the steps of an epoch have logged.
+
+    Raises:
+        TrainingError: one is not finite.
+    """
     means = {name: value / place.step for name, value in place.sums.items()}
-    where = f"stage {stage.name}, epoch {place.epoch + 1}"
     for name, value in means.items():
         if not math.isfinite(value):
-            raise TrainingError(f"{where}: {name} is {value}; a smaller learning_rate or another estimator may help")
+            raise TrainingError(
+                f"stage {stage.name}, epoch {place.epoch + 1}: {name} is {value}; a smaller learning_rate or another "
+                "estimator may help"
+            )
+    return means
+
+
+def _close(stage: Stage, place: Place) -> dict[str, float]:
+    """Return the means of what the steps of an epoch have logged, and go on to the next epoch."""
+    means = _means(stage, place)
     if complaint := stage.complaint(means, place.epoch, stage.epochs):
-        raise TrainingError(f"{where}: {complaint}")
+        raise TrainingError(f"stage {stage.name}, epoch {place.epoch + 1}: {complaint}")
     means["seconds"] = place.seconds
     place.epoch, place.step, place.sums, place.seconds = place.epoch + 1, 0, {}, 0.0
     return means

@@ -22,7 +22,8 @@ from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop
 from trainer import evaluate, weights
 from trainer.config import one_of
-from trainer.data import EVALUATION_BATCH, FoldData, standardize
+from trainer.crops import EVALUATION_BATCH
+from trainer.data import FoldData, standardize
 from trainer.errors import TrainerError
 from trainer.fit import pick_device
 from trainer.method import Method

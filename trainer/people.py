@@ -15,7 +15,8 @@ from torch import Tensor
 from manifests import files
 from trainer.data import Whitener
 from trainer.errors import TrainerError
-from trainer.networks.margin import process, processes
+from trainer.networks.gathered import process, processes
+from trainer.store import by_row_group
 
 FEWEST = 4  # people on either side
 
@@ -94,4 +95,8 @@ def read_people(manifest: Path, one_in: int) -> People:
 def _faces(manifest: Path, rows: NDArray[np.int64]) -> UInt8[Tensor, "faces 112 112"]:
     crop = files.read_crop(manifest).least
     inside = slice(crop.margin, crop.margin + crop.face)
-    return torch.from_numpy(np.ascontiguousarray(files.read_images(manifest, rows, crop)[:, inside, inside]))
+    faces, first = np.empty((len(rows), crop.face, crop.face), np.uint8), 0
+    for some in by_row_group(rows):
+        faces[first : first + len(some)] = files.read_images(manifest, some, crop)[:, inside, inside]
+        first += len(some)
+    return torch.from_numpy(faces)

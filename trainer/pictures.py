@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from trainer.board import Cell, Row, draw, pixels
+from trainer.crops import Resident
 from trainer.data import FoldData, upright, whitener
 from trainer.errors import TrainerError
 from trainer.method import Method
@@ -87,9 +88,8 @@ class Transferred:
 
 def prepared(crops: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
     """Return stored crops as faces that a painter sees: (faces, channels, height, width), from -1 to 1."""
-    stacked = np.stack(crops)
-    whole = torch.from_numpy(stacked[:, None] if stacked.ndim == 3 else np.moveaxis(stacked, -1, 1)).to(device)
-    return torch.cat(list(upright(whole, whitener(Path(), 0, "none", device))))
+    stored = Resident(torch.from_numpy(np.stack(crops)).to(device))
+    return torch.cat(list(upright(stored, whitener(Path(), 0, "none", device))))
 
 
 @torch.inference_mode()

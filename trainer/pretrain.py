@@ -13,21 +13,23 @@ from typing import Any
 
 import torch
 from jaxtyping import UInt8
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from manifests import files
 from manifests.schema import DEFAULT_CROP
 from trainer import lfw_bin
+from trainer.checkpoint import Checkpoint
 from trainer.config import ConfigError, one_of, override
-from trainer.data import EVALUATION_BATCH, Whitener, whitener
+from trainer.crops import EVALUATION_BATCH
+from trainer.data import Whitener, whitener
 from trainer.errors import TrainerError
 from trainer.interrupts import held_back
 from trainer.loop import Report, train
 from trainer.method import Faces, Method, Stage
 from trainer.metrics.verification import Pairs, cosines, pairs_of_people, published_pairs, verification
 from trainer.networks.encoder import Encoder
-from trainer.networks.margin import MARGINS, MarginHead, add_gradients, process, processes
+from trainer.networks.gathered import agreed, process, processes
+from trainer.networks.margin import MARGINS, MarginHead, add_gradients
 from trainer.people import People, Portraits, read_people
 from trainer.run import Run, environment
 from trainer.together import SharedRun
@@ -146,6 +148,35 @@ class Pretraining(Method):
         self.head.margin = self.config.margin * min(1.0, epoch / max(self.config.warmup, 1e-9))
 
 
+class HeadRun(SharedRun):
+    """The run of several processes, of which each holds a part of a head: its weights, and its optimizer's state."""
+
+    def __init__(self, folder: Path, head: MarginHead) -> None:
+        """Make or find a run's folder.
+
+        Args:
+            folder: as of any run.
+            head: the module `head` of what is trained, whose optimizer is the second.
+        """
+        super().__init__(folder)
+        self._head = head
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the last checkpoint, of what this process holds."""
+        saved = super().checkpoint()
+        if saved:
+            saved.weights["head.weight"] = self._head.part(saved.weights["head.weight"])
+            for state in saved.optimizers[1]["state"].values():
+                state |= {name: self._head.part(tensor) for name, tensor in state.items()}
+        return saved
+
+    def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, str]) -> None:
+        parts = {key for key in tensors if key == "weights.head.weight" or key.startswith("optimizer.1.")}
+        super()._save(
+            {key: self._head.whole(value) if key in parts else value for key, value in tensors.items()}, name, about
+        )
+
+
 def pretrain(
     asked: Asked, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
 ) -> dict[str, Any] | None:
@@ -166,7 +197,7 @@ def pretrain(
     whiten = whitener(asked.manifest, 0, config.whitening, device)
     torch.manual_seed(asked.seed)
     method = Pretraining(config, people.num_people).to(device)
-    run = SharedRun(runs / asked.name(), method, method.head, method.optimizers)
+    run = HeadRun(runs / asked.name(), method.head)
     provenance = environment(device) | {"commit": files.commit(), "data": people.about, "overlap_audited": False}
     run.start(
         {"method": "pretrain", "preset": asked.preset, "settings": asdict(config), "dataset": asked.manifest.stem,
@@ -200,13 +231,14 @@ def _train(
     def batches(stage: Stage, _: int, stream: int, first: int) -> Iterable[Portraits]:
         return people.batches(stage.batch_size, whiten, stream, first, device)
 
-    if processes() > 1:  # they cannot stop together but at an epoch's end, where they have saved
-        return train(method, batches, lambda: math.nan, run, seed=seed, report=progress)
     with held_back() as signalled:
-        return train(
+        done = train(
             method, batches, lambda: math.nan, run, seed=seed, report=progress,
-            interrupted=lambda: interrupted() or signalled(),
+            interrupted=lambda: interrupted() or signalled(), agreed=agreed,
         )  # fmt: skip
+    if not done and processes() > 1 and not interrupted():
+        raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
+    return done
 
 
 def _silent(*_: Any) -> None:
@@ -219,11 +251,7 @@ def _finish(run: Run, encoder: Encoder, data: dict[str, Any]) -> None:
         "source": f"{run.folder.name}: {data['people']} people of {data['title']}",
         "licence": data["licence"], "overlap_audited": "false", "note": NOTE.format(title=data["title"]),
     }  # fmt: skip
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    part = run.folder / ".weights.safetensors.part"
-    save_file(tensors, part, about)
-    part.replace(run.folder / "weights.safetensors")
-    (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    run.finish_training(encoder, about)
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import evaluate, photos
+from trainer.crops import Pictures, Resident
 from trainer.data import FoldData, upright
 from trainer.fit import pick_device
 from trainer.model import WEIGHTS, Model, of_run, read
@@ -37,7 +38,7 @@ class Refusal(Exception):
 class Corpus:
     """The faces that a run was trained on, and where its codes have them."""
 
-    pictures: NDArray[np.uint8]  # (faces, side, side), in colour (faces, side, side, 3)
+    pictures: Pictures
     labels: dict[str, NDArray[Any]]  # (faces,) each: expression, sequence, and subject, None where not published
     centres: dict[str, NDArray[np.float32]]  # code -> (dims,), the mean
     codes: dict[str, NDArray[np.float32]]  # code -> (faces, dims), from the mean on, of length 1
@@ -137,8 +138,8 @@ class Reader:
     def _nearest(self, crops: NDArray[np.uint8]) -> list[dict[str, Any]]:
         assert self.near
         network = self.model.network
-        stored = torch.from_numpy(crops[:, None] if crops.ndim == 3 else np.moveaxis(crops, -1, 1).copy())
-        seen = upright(stored.to(next(network.parameters()).device), network.whitening)
+        stored = Resident(torch.from_numpy(crops).to(next(network.parameters()).device))
+        seen = upright(stored, network.whitening)
         _, codes = evaluate.predict(network.method, seen)
         return [
             {name: self.near.nearest(name, codes[name][place]) for name in self.near.codes}

@@ -4,6 +4,7 @@ import base64
 import io
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _lines(rows: list[tuple[str, float, str]]) -> str:
 
 
 def retrieval_rows(
-    codes: dict[str, NDArray[np.float32]], subjects: NDArray[Any], pictures: NDArray[np.uint8]
+    codes: dict[str, NDArray[np.float32]], subjects: NDArray[Any], picture: Callable[[int], NDArray[np.uint8]]
 ) -> list[dict[str, Any]]:
     """Return queries, evenly spaced over the unseen faces, each with the nearest faces of every code, as pictures."""
     rows = []
@@ -146,8 +147,8 @@ def retrieval_rows(
         found = {}
         for name, code in codes.items():
             nearest = nearest_faces(name, code, subjects, query)[:NUM_FOUND]
-            found[CODES.get(name, name)] = [_png(pictures[place]) for place in nearest]
-        rows.append({"query": _png(pictures[query]), "found": found})
+            found[CODES.get(name, name)] = [_png(picture(int(place))) for place in nearest]
+        rows.append({"query": _png(picture(query)), "found": found})
     return rows
 
 

@@ -1,12 +1,11 @@
 """A paper's table or figure: run what is missing, then set what is printed beside what was measured."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from manifests import files
@@ -14,13 +13,15 @@ from trainer import figures, tables
 from trainer.errors import TrainerError
 from trainer.evaluate import examine, judge_elsewhere, load
 from trainer.fit import Asked
-from trainer.jobs import Job, finished, folds_of, training
+from trainer.jobs import finished, folds_of, scores_path, training
 from trainer.measures import MEASURES, column, measured
 from trainer.methods import find_method
 from trainer.metrics.statistics import verdict
 from trainer.papers import ITEMS
 from trainer.papers.item import Item, Variant
-from trainer.run import Run, write_whole
+from trainer.run import Run
+from trainer.side_by_side import Job
+from trainer.writing import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,35 +155,34 @@ def jobs(item: Item, grid: Grid) -> list[Job]:
 
 
 def _elsewhere(asked: Asked, target: Path, grid: Grid) -> Job:
-    run = Run(grid.runs / asked.name())
+    run = grid.runs / asked.name()
     return Job(
-        f"{asked.name()} on {target.stem}", run.folder / f"scores-on-{target.stem}.json",
-        lambda _: judge_elsewhere(run, *load(run, grid.manifests, grid.device), target),
+        f"{asked.name()} on {target.stem}", run / f"scores-on-{target.stem}.json",
+        partial(_judge_elsewhere, run, grid.manifests, grid.device, target), asked,
+        needs=scores_path(asked, grid.runs),
     )  # fmt: skip
+
+
+def _judge_elsewhere(run: Path, manifests: Path, device: torch.device, target: Path, *_: object) -> None:
+    judge_elsewhere(Run(run), *load(Run(run), manifests, device), target)
 
 
 def _examination(asked: Asked, grid: Grid) -> Job:
-    run = Run(grid.runs / asked.name())
+    run = grid.runs / asked.name()
     return Job(
-        f"{asked.name()}, examined", run.folder / "examination.json",
-        lambda _: examine(run, *load(run, grid.manifests, grid.device)),
+        f"{asked.name()}, examined", run / "examination.json", partial(_examine, run, grid.manifests, grid.device),
+        asked, needs=scores_path(asked, grid.runs),
     )  # fmt: skip
 
 
-# --- what there is
+def _examine(run: Path, manifests: Path, device: torch.device, *_: object) -> None:
+    examine(Run(run), *load(Run(run), manifests, device))
 
 
-def outline(name: str, item: Item, grid: Grid) -> dict[str, Any]:
-    """Return what an item shows, what it lacks, and what training that takes: seconds, None where nothing tells."""
-    all_jobs = jobs(item, grid)
+def lacking(item: Item, grid: Grid) -> list[str]:
+    """Return the datasets of an item that are not at hand."""
     wanted = {*item.datasets, *(target for targets in item.targets.values() for target in targets)}
-    missing = [job for job in all_jobs if not job.done]
-    costs, stages = _costs(grid), [stage for job in missing for stage in job.trains]
-    return {
-        "name": name, "title": item.title, "jobs": len(all_jobs), "missing": len(missing),
-        "seconds": sum(costs[stage] for stage in stages) if set(stages) <= set(costs) else None,
-        "absent": sorted(_absent(item, dataset, grid) for dataset in wanted if grid.manifest(item, dataset) is None),
-    }  # fmt: skip
+    return sorted(_absent(item, dataset, grid) for dataset in wanted if grid.manifest(item, dataset) is None)
 
 
 def _absent(item: Item, dataset: str, grid: Grid) -> str:
@@ -190,26 +190,6 @@ def _absent(item: Item, dataset: str, grid: Grid) -> str:
     if not path.exists() or not grid.lacks(item, dataset):
         return dataset
     return f"{dataset} (prepared with {_protocol(path)}, not {item.protocols[dataset][0]})"
-
-
-def _costs(grid: Grid) -> dict[str, float]:
-    """Return what each stage of each method took, in the mean over the finished runs of the preset."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for scores in grid.runs.glob("*/scores.json"):
-        run = Run(scores.parent)
-        config = run.read_json("config.json")
-        rows = run.metrics() if config["preset"] in (grid.preset, "default") else []
-        for stage in {row["stage"] for row in rows}:
-            seconds[f"{config['method']} {stage}"].append(sum(row["seconds"] for row in rows if row["stage"] == stage))
-    return {stage: float(np.mean(times)) for stage, times in seconds.items()}
-
-
-def outline_text(outlined: dict[str, Any]) -> str:
-    """Return an outline as a line to read."""
-    cost = "" if outlined["seconds"] is None else f", about {outlined['seconds'] / 60:.0f} min"
-    left = f"{outlined['missing']} of {outlined['jobs']} jobs to run{cost}"
-    absent = f"; absent: {', '.join(outlined['absent'])}" if outlined["absent"] else ""
-    return f"{outlined['name']:<18} {outlined['title']}: {left}{absent}"
 
 
 # --- printed and measured

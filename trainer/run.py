@@ -1,45 +1,37 @@
 """One run's folder: what was asked, what it was made from, what it measured, its weights, its checkpoint.
 
     config.json  provenance.json  metrics.jsonl  events.out.tfevents.*  weights.safetensors
-    predictions.parquet  scores.json  report.html       while training: checkpoint.safetensors  best.safetensors
+    predictions.parquet  scores.json  report.html      while training: checkpoint.safetensors, and the one before it
 
-Every file but TensorBoard's is written whole under a temporary name, then renamed. Nothing is ever unpickled.
+Every file but TensorBoard's is written whole under a temporary name, then renamed, and none needs another to be as new
+as itself: a checkpoint holds all that a training goes on from. Nothing is ever unpickled.
 """  # noqa: D208
 
 import hashlib
 import json
+import math
+import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainer.checkpoint import Checkpoint
 from trainer.errors import TrainerError
+from trainer.writing import whole_file, write_tensors, write_whole, writing
+
+CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # that are kept; the newest first
 
 
 class RunError(TrainerError):
     """A run's folder that is not what is asked for."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where a training stands."""
-
-    weights: dict[str, Tensor]
-    optimizers: list[dict[str, Any]]  # state dicts
-    place: dict[str, Any]
-    random: dict[str, Tensor]  # states, by device
-
-    def restore(self, module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-        """Put weights and optimizers back to where they were."""
-        module.load_state_dict(self.weights)
-        for optimizer, state in zip(optimizers, self.optimizers, strict=True):
-            optimizer.load_state_dict(state)
 
 
 class Run:
@@ -48,7 +40,9 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._rows: list[dict[str, Any]] = []
-        self._board: Any = None
+        self._best: dict[str, Tensor] = {}
+        self._broken: set[str] = set()  # checkpoints
+        self._events: Path | None = None
 
     # --- what was asked and what it was made from
 
@@ -56,8 +50,10 @@ class Run:
         """Make the folder, or go on in it.
 
         Raises:
-            RunError: it holds a run of other settings or of another manifest.
+            RunError: it holds a run of other settings or of another manifest, or cannot be made.
         """
+        if self.trained:
+            self._drop_checkpoints()
         if (self.folder / "config.json").exists():
             for name, now in (("config.json", config), ("provenance.json", provenance)):
                 then = self.read_json(name)
@@ -67,7 +63,8 @@ class Run:
                     what = "; ".join(f"{key} was {then.get(key)}, is {compared[key]}" for key in differing)
                     raise RunError(f"{self.folder} holds another run ({what}); delete it, or choose --runs or --seed")
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.write_json("provenance.json", provenance | {"test_opened": []})
         self.write_json("config.json", config)
 
@@ -118,15 +115,18 @@ class Run:
 
     def log(self, stage: str, epoch: int, values: dict[str, float], note: str | None = None) -> None:
         """Add an epoch's values, and what is to be noted of it, to metrics.jsonl and to TensorBoard."""
-        if self._board is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._board = SummaryWriter(str(self.folder), purge_step=len(self._rows))
-        for name, value in values.items():
-            self._board.add_scalar(f"{stage}/{name}", value, len(self._rows))
-        self._board.flush()
+        self._show({f"{stage}/{name}": value for name, value in values.items()})
         self._rows.append({"stage": stage, "epoch": epoch} | values | ({"note": note} if note else {}))
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
+
+    def _show(self, values: dict[str, float]) -> None:
+        """Add values to TensorBoard's file."""
+        from trainer.events import records
+
+        first, now = self._events is None, time.time()
+        self._events = self._events or self.folder / f"events.out.tfevents.{now:.6f}"
+        with writing(self._events), self._events.open("ab") as file:
+            file.write(records(values, len(self._rows), now, first))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what was logged, an epoch a row."""
@@ -138,54 +138,61 @@ class Run:
     def save(
         self, module: nn.Module, optimizers: Sequence[Optimizer], place: dict[str, Any], random: dict[str, Tensor]
     ) -> None:
-        """Write the checkpoint."""
-        tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
-        tensors |= {f"random.{device}": state for device, state in random.items()}
-        plain = []
-        for number, optimizer in enumerate(optimizers):
-            state = optimizer.state_dict()
-            for index, values in state["state"].items():
-                tensors |= {f"optimizer.{number}.{index}.{name}": value for name, value in values.items()}
-            plain.append(state["param_groups"])
-        self._save(tensors, "checkpoint.safetensors", {"place": place, "groups": plain, "rows": len(self._rows)})
+        """Write the checkpoint; those before it are kept, as many as have a name.
+
+        Raises:
+            RunError: a number is not finite, or the disk is full. The checkpoints before it are as they were.
+        """
+        stand = Checkpoint.of(module, optimizers, place=place, random=random, best=self._best, rows=self._rows)
+        tensors, about = stand.pack()
+        self._save(tensors, CHECKPOINTS[0], about)
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return the last checkpoint, and drop what was logged after it."""
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
-            return None
-        try:
-            tensors = load_file(path)
-            with safe_open(path, "pt") as file:
-                about = {key: json.loads(value) for key, value in file.metadata().items()}
-        except SafetensorError as error:
-            raise RunError(f"{path} is not whole ({error}); delete it to begin again") from error
-        self._rows = self.metrics()[: about["rows"]]
-        optimizers = [{"state": {}, "param_groups": groups} for groups in about["groups"]]
-        weights, random = {}, {}
-        for key, tensor in tensors.items():
-            kind, _, name = key.partition(".")
-            if kind == "weights":
-                weights[name] = tensor
-            elif kind == "random":
-                random[name] = tensor
-            else:
-                number, index, value = name.split(".")
-                optimizers[int(number)]["state"].setdefault(int(index), {})[value] = tensor
-        return Checkpoint(weights, optimizers, about["place"], random)
+        """Return the last checkpoint that is whole, and drop what was logged after it.
+
+        Raises:
+            RunError: there are some, and none is whole.
+        """
+        broken = {}
+        for name in CHECKPOINTS:
+            try:
+                found = self._read(name)
+            except FileNotFoundError:
+                continue
+            except (SafetensorError, OSError) as error:
+                broken[name] = f"{self.folder / name} is not whole ({error})"
+                continue
+            if broken:
+                print(f"{'; '.join(broken.values())}: going on from {name}, the one before", file=sys.stderr)
+            self._broken, self._rows, self._best = set(broken), found.rows, found.best
+            return found
+        if broken:
+            raise RunError(f"{'; '.join(broken.values())}; delete {self.folder} to begin again")
+        return None
+
+    def _read(self, name: str) -> Checkpoint:
+        """Return a checkpoint. Mapped into memory, it would stay on the disk after its removal."""
+        data = (self.folder / name).read_bytes()
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return Checkpoint.unpack(tensors, header["__metadata__"])
 
     def save_best(self, module: nn.Module) -> None:
-        """Keep the weights as the best so far."""
-        self._save(module.state_dict(), "best.safetensors", {})
+        """Keep the weights as the best so far: checkpoints hold them."""
+        self._best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
 
     def load_best(self, module: nn.Module) -> None:
-        """Take the best weights back."""
-        module.load_state_dict(load_file(self.folder / "best.safetensors"))
+        """Take the best weights back, and keep them no longer."""
+        module.load_state_dict(self._best)
+        self._best = {}
 
-    def finish_training(self, module: nn.Module) -> None:
-        """Write the weights, and drop what only an unfinished training needs."""
-        self._save(module.state_dict(), "weights.safetensors", {})
-        for name in ("checkpoint.safetensors", "best.safetensors"):
+    def finish_training(self, module: nn.Module, about: dict[str, str] | None = None) -> None:
+        """Write the weights, with what is to be known of them, and drop what only an unfinished training needs."""
+        self._save(module.state_dict(), "weights.safetensors", about or {})
+        self._drop_checkpoints()
+
+    def _drop_checkpoints(self) -> None:
+        for name in CHECKPOINTS:
             (self.folder / name).unlink(missing_ok=True)
 
     def load_weights(self, module: nn.Module, submodules: Sequence[str] = ()) -> None:
@@ -219,18 +226,25 @@ class Run:
         """Whether its weights are final."""
         return (self.folder / "weights.safetensors").exists()
 
-    def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, Any]) -> None:
-        part = self.folder / f".{name}.part"
+    def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, str]) -> None:
         whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        save_file(whole, part, {key: json.dumps(value) for key, value in about.items()})
-        part.replace(self.folder / name)
+        for key, tensor in whole.items():
+            if not (tensor < math.inf).all():  # nan, too; MINE's average is -inf before its first batch
+                raise RunError(
+                    f"{self.folder}: {key} is not finite any more, and is not saved; a smaller learning_rate or "
+                    "another estimator may help"
+                )
+        with whole_file(self.folder / name) as part:
+            write_tensors(whole, part, about)
+            if name == CHECKPOINTS[0]:
+                self._keep_earlier()
 
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    def _keep_earlier(self) -> None:
+        """Give each checkpoint that is whole the name of the one before it."""
+        for newer, older in reversed(list(pairwise(CHECKPOINTS))):
+            if newer not in self._broken and (self.folder / newer).exists():
+                (self.folder / newer).replace(self.folder / older)
+        self._broken.clear()
 
 
 def load_run(folder: Path) -> Run:
@@ -253,5 +267,6 @@ def environment(device: torch.device) -> dict[str, Any]:
     packages = ("torch", "torchvision", "numpy", "pyarrow", "scikit-learn")
     return {
         "device": f"{device.type}: {name}", "threads": torch.get_num_threads(), "python": platform.python_version(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "versions": {package: version(package) for package in packages},
     }  # fmt: skip

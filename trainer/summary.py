@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from trainer.metrics.statistics import bayesian_correlated_t, corrected_resampled_t, mcnemar, paired_bootstrap
 from trainer.report import CODES, render
-from trainer.run import Run, RunError, write_whole
+from trainer.run import Run, RunError
+from trainer.writing import write_whole
 
 # --- means and spreads
 

@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import ConfigError, one_of
-from trainer.estimators import ESTIMATORS, donsker_varadhan, info_nce, mine
+from trainer.estimators import ESTIMATORS, donsker_varadhan, mine
 from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.method import Faces, Method, Pairs, Stage, constant, cosine
 from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, positions, whole
 from trainer.networks.encoder import Encoder, PairEncoder
+from trainer.networks.gathered import gathered, own_first, processes, share_sizes
 from trainer.networks.heads import Classifier, Discriminator
+from trainer.optimizers import adamw, minimise
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}
@@ -60,6 +62,7 @@ class DiceFerConfig:
     discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
     joint: bool = False  # (ours) stage 2 goes on with stage 1's objective and hides I from E as well as E from I
     finetuned: bool = False  # (ours) the classifier's gradient reaches E
+    gathered: bool = False  # (ours) of several processes, codes of all are negatives: more, so another estimate
 
     def __post_init__(self) -> None:
         """Refuse unknown names."""
@@ -77,13 +80,19 @@ class DiceFerConfig:
 
 
 class Critics(nn.Module):
-    """The global and the local critic of one stage."""
+    """The global and the local critic of one stage.
+
+    Where they are `gathered`, a process scores its maps with the codes of all processes, and estimates are made of the
+    scores of all: as one process would make them of the whole batch. Else each estimates from its share, whose fewer
+    negatives lower the ceiling of InfoNCE and raise the bias of Donsker-Varadhan.
+    """
 
     def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
         super().__init__()
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
         self.whole = critic(channels * NUM_POSITIONS, *rest)
         self.local = critic(channels, *rest)
+        self.gathered = config.gathered
         self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
         self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
         self.register_buffer("local_average", torch.full((NUM_POSITIONS,), -math.inf))
@@ -94,14 +103,19 @@ class Critics(nn.Module):
         `nats` is a lower bound from the global scores, or the local ones where these alone are trained: InfoNCE where
         they were trained by it, else Donsker-Varadhan.
         """
-        bound = info_nce if estimator == "nce" else donsker_varadhan
-        whole_scores = self.whole(whole(feature_map), codes, classes)
-        local_scores = self.local(positions(feature_map), codes, classes)
-        return {
+        sizes = share_sizes(len(codes)) if self.gathered else []
+        if sizes:
+            codes, classes = own_first(codes.float(), sizes), own_first(classes, sizes)
+        whole_scores = _everybodys(self.whole(whole(feature_map), codes, classes), sizes)
+        local_scores = _everybodys(self.local(positions(feature_map), codes, classes), sizes)
+        found = {
             "global": self._estimate(estimator, whole_scores, "whole_average"),
             "local": self._estimate(estimator, local_scores, "local_average"),
-            "nats": bound(*(score.detach() for score in (local_scores if self.tell_locally else whole_scores))).mean(),
         }
+        if estimator in ("dv", "nce"):  # bounds themselves
+            return found | {"nats": found["local" if self.tell_locally else "global"].detach()}
+        told = local_scores if self.tell_locally else whole_scores
+        return found | {"nats": donsker_varadhan(*(scores.detach() for scores in told)).mean()}
 
     def _estimate(self, estimator: str, scores: tuple[Tensor, Tensor], average: str) -> Tensor:
         if estimator != "mine":
@@ -109,6 +123,20 @@ class Critics(nn.Module):
         estimate, renewed = mine(*scores, self.get_buffer(average))
         self.get_buffer(average).copy_(renewed)
         return estimate.mean()
+
+
+def _everybodys(scores: tuple[Tensor, Tensor], sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Return the scores of all processes' maps.
+
+    Args:
+        scores: of this process's, joint and marginal.
+        sizes: how many maps each process has; of none, scores are not gathered.
+    """
+    if not sizes:
+        return scores
+    joint, marginal = scores
+    times = len(marginal) // len(joint)
+    return gathered(joint, sizes), gathered(marginal, [times * size for size in sizes])
 
 
 class DiceFer(Method):
@@ -178,7 +206,7 @@ class DiceFer(Method):
 
     def _adamw(self, *modules: nn.Module) -> torch.optim.AdamW:
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
+        return adamw(parameters, self.config.learning_rate, self.config.weight_decay)
 
     def _expression(self) -> Stage:
         """Stage 1: maximise Eq. 8."""
@@ -188,7 +216,7 @@ class DiceFer(Method):
         def step(batch: Pairs) -> dict[str, Tensor]:
             maps, codes = self.expression_encoder.both(batch.anchor, batch.partner)
             loss, logged = self._expression_loss(maps, codes, batch.expression)
-            _minimise(loss, optimizer)
+            minimise(loss, optimizer)
             return logged
 
         return Stage(
@@ -228,7 +256,7 @@ class DiceFer(Method):
                 expression_map, expression = self.expression_encoder.both(batch.anchor, batch.partner)
             identity_map, identity = self.identity_encoder.both(batch.anchor, batch.partner)
             for _ in range(config.discriminator_steps):
-                _minimise(told := self._discriminate(expression.detach(), identity.detach()), adversary)
+                minimise(told := self._discriminate(expression.detach(), identity.detach()), adversary)
             maps = torch.cat([expression_map.detach(), identity_map], dim=1)
             both = torch.cat([expression.detach(), identity], dim=1)
             sides = [
@@ -248,7 +276,7 @@ class DiceFer(Method):
                 kept, of_expression = self._expression_loss(expression_map, expression, batch.expression)
                 loss = loss + kept
                 logged |= {f"expression {name}": value for name, value in of_expression.items()}
-            _minimise(loss, encoder)
+            minimise(loss, encoder)
             return logged
 
         return Stage(
@@ -258,7 +286,8 @@ class DiceFer(Method):
 
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""
-        num_negatives = self.config.batch_size * (1 if self.config.negatives == "shift" else self.config.batch_size - 1)
+        num = self.config.batch_size // (1 if self.config.gathered else processes())
+        num_negatives = num * (1 if self.config.negatives == "shift" else num - 1)
         found = {
             "the critic diverges: it claims more information than the batch can show":
                 means["nats"] > 3 * math.log(num_negatives),
@@ -271,11 +300,11 @@ class DiceFer(Method):
 
     def _discriminate(self, expression: Tensor, identity: Tensor) -> Tensor:
         """Return the discriminator's loss on codes of anchors and partners; each side is shuffled in itself."""
-        joint, independent = self.discriminator(expression, identity), []
-        for shift in range(1, self.config.discriminator_shifts + 1):
-            shuffled = torch.cat([side.roll(shift, 0) for side in identity.chunk(2)])
-            independent.append(self.discriminator(expression, shuffled))
-        return discriminator_loss(torch.cat(independent), joint)
+        shifts = range(self.config.discriminator_shifts + 1)
+        shuffled = torch.cat([side.roll(shift, 0) for shift in shifts for side in identity.chunk(2)])
+        logits = self.discriminator(expression.repeat(len(shifts), 1), shuffled)
+        joint, independent = logits.tensor_split([len(identity)])
+        return discriminator_loss(independent, joint)
 
     def _classifier(self) -> Stage:
         """Train the classifier on E, whose encoder stays as it is unless it is fine-tuned."""
@@ -285,19 +314,13 @@ class DiceFer(Method):
 
         def step(batch: Faces) -> dict[str, Tensor]:
             loss = F.cross_entropy(self(batch.image).float(), batch.expression)
-            _minimise(loss, optimizer)
+            minimise(loss, optimizer)
             return {"loss": loss}
 
         return Stage(
             "classifier", config.epochs_classifier, config.batch_size, Faces, step, (optimizer,),
             schedule=SCHEDULES[config.schedule], selects=True,
         )  # fmt: skip
-
-
-def _minimise(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimizer.step()
 
 
 def _means(information: dict[str, Tensor]) -> dict[str, Tensor]:

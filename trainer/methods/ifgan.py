@@ -26,9 +26,11 @@ from trainer.losses import (
     spread,
 )
 from trainer.method import Faces, Method, Stage, resized
+from trainer.networks.gathered import gathered, share_sizes
 from trainer.networks.patchgan import PatchGan
 from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
 from trainer.networks.unet import UNet
+from trainer.optimizers import adam, minimise
 
 STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
 PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size
@@ -134,7 +136,7 @@ class IfGan(Method):
                 raise ConfigError("a batch of one face has no batch statistics to train on; choose another batch_size")
             pictures: Tensor = self.generator(faces)
             real, told = self.discriminator(faces, averages), self.discriminator(faces, pictures.detach())
-            _minimise(discriminated := picture_loss(real, told), critic)
+            minimise(discriminated := picture_loss(real, told), critic)
             logged = self._generate(faces, pictures, averages, batch.expression, painter)
             logged |= self._classify(faces, pictures.detach(), averages, batch.expression, reader)
             spreads = {"spread": spread(pictures.flatten(1)), "spread of averages": spread(averages.flatten(1))}
@@ -159,10 +161,7 @@ class IfGan(Method):
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
         config = self.config
-        betas = (config.beta1, config.beta2)
-        return torch.optim.Adam(
-            module.parameters(), lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay
-        )
+        return adam(module.parameters(), config.learning_rate, config.weight_decay, (config.beta1, config.beta2))
 
     def _generate(
         self, faces: Tensor, pictures: Tensor, averages: Tensor, classes: Tensor, optimizer: torch.optim.Optimizer
@@ -178,7 +177,7 @@ class IfGan(Method):
         if config.ce_to_g:
             logits = self._read(faces, pictures)[1]
             loss = loss + config.classification_weight * F.cross_entropy(logits.float(), classes)
-        _minimise(loss, optimizer)
+        minimise(loss, optimizer)
         return {"adversarial": adversarial, "reconstruction": reconstruction}
 
     def _classify(
@@ -194,7 +193,7 @@ class IfGan(Method):
             read.append(self._read(faces, averages))
         entropies = [F.cross_entropy(logits.float(), classes) for _, logits in read]
         island = self._island(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
-        _minimise(config.classification_weight * sum(entropies) + config.island_weight * island, optimizer)
+        minimise(config.classification_weight * sum(entropies) + config.island_weight * island, optimizer)
         return {"classification": entropies[0], "island": island}
 
     def _begin(self, epoch: int) -> None:
@@ -202,7 +201,8 @@ class IfGan(Method):
 
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
         """Return the island loss, and move its centres."""
-        config = self.config
+        config, sizes = self.config, share_sizes(len(classes))
+        features, classes = gathered(features.float(), sizes), gathered(classes, sizes)  # one loss, of all processes
         loss, centres, counts = island_step(
             features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
             rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
@@ -237,13 +237,6 @@ def _refuse(config: IfGanConfig) -> None:
             f"classifier_width={config.classifier_width}: ImageNet's weights are of width {IMAGENET_WIDTH}; "
             "train from random ones with --set imagenet=false"
         )
-
-
-def _minimise(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Move the optimizer's own weights, and leave no gradient on others that the loss passed through."""
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss, inputs=optimizer.param_groups[0]["params"])
-    optimizer.step()
 
 
 def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:

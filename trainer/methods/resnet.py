@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.method import Faces, Method, Stage, cosine
 from trainer.networks.encoder import Encoder
+from trainer.optimizers import adamw, minimise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,11 @@ class ResNet(Method):
     def stages(self) -> Iterator[Stage]:
         """Train everything on labels."""
         rate, decay = self.config.learning_rate, self.config.weight_decay
-        optimizer = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=decay)
+        optimizer = adamw(self.parameters(), rate, decay)
 
         def step(batch: Faces) -> dict[str, Tensor]:
             loss = F.cross_entropy(self(batch.image).float(), batch.expression)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
+            minimise(loss, optimizer)
             return {"loss": loss}
 
         yield Stage(

@@ -11,7 +11,9 @@ from torch import Tensor
 from trainer.config import ConfigError, one_of
 from trainer.losses import island_step
 from trainer.method import Faces, Method, Stage
+from trainer.networks.gathered import gathered, share_sizes
 from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.optimizers import adam, minimise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +79,14 @@ class ResNetIsland(Method):
                 self.classifier.load_imagenet(config.color)
             except OSError as error:
                 raise ConfigError(str(error)) from error
-        optimizer = torch.optim.Adam(
-            self.classifier.parameters(), lr=config.learning_rate, betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-        )  # fmt: skip
+        betas = (config.beta1, config.beta2)
+        optimizer = adam(self.classifier.parameters(), config.learning_rate, config.weight_decay, betas)
 
         def step(batch: Faces) -> dict[str, Tensor]:
             features, logits = self.classifier(batch.image)
             entropy = F.cross_entropy(logits.float(), batch.expression)
             island = self._island(features, batch.expression)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(config.classification_weight * entropy + config.island_weight * island)
-            optimizer.step()
+            minimise(config.classification_weight * entropy + config.island_weight * island, optimizer)
             return {"classification": entropy, "island": island}
 
         yield Stage(
@@ -101,7 +99,8 @@ class ResNetIsland(Method):
 
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
         """Return the island loss, and move its centres."""
-        config = self.config
+        config, sizes = self.config, share_sizes(len(classes))
+        features, classes = gathered(features.float(), sizes), gathered(classes, sizes)  # one loss, of all processes
         loss, centres, counts = island_step(
             features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
             rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,

@@ -1,22 +1,26 @@
 """Critics: scores of (feature map, code) pairs, for those that belong together and for those put together by chance.
 
 Neither batch normalisation nor dropout: what differs between joint and marginal passes would hand a critic a shortcut.
+There may be more codes than maps: those of the maps come first, then any others, with their classes.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+MOST_HIDDEN = 2**25  # values of a hidden layer that are held at once: 128 MiB in float32
 NEGATIVES = ("all", "shift", "other")
 
 Scores = tuple[Float[Tensor, "batch positions"], Float[Tensor, "pairs positions"]]
-Classes = Int[Tensor, " batch"] | None  # of the faces: only negatives of `other` classes read them
+Classes = Int[Tensor, " codes"] | None  # of the faces: only negatives of `other` classes read them
 
 
 class ConcatCritic(nn.Module):
     """Three linear layers on a map's features and a code, joined (Hjelm et al. 2019, section 4 and appendix A.2).
 
-    The first layer of [features, code] is a sum of two, so all pairs of a batch cost one pass of it and a sum.
+    The first layer of [features, code] is a sum of two, so all pairs of a batch cost one pass of it and a sum. Where
+    the hidden layers of all pairs are too large, they are made a few rows at a time, and again in the backward pass.
 
     Args:
         features: length of the feature vector.
@@ -36,16 +40,28 @@ class ConcatCritic(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions features"],
-        codes: Float[Tensor, "batch code"],
+        codes: Float[Tensor, "codes code"],
         classes: Classes = None,
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
         left, right = self.of_features(features), self.of_code(codes).unsqueeze(1)
         if self.negatives == "shift":
             _refuse_one(len(codes))
-            return self.score(left + right).squeeze(-1), self.score(left + right.roll(1, 0)).squeeze(-1)
-        scores = self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1)
+            joint, apart = (left + part[: len(left)] for part in (right, right.roll(1, 0)))
+            return self.score(joint).squeeze(-1), self.score(apart).squeeze(-1)
+        rows = max(1, MOST_HIDDEN // (len(codes) * left[0].numel()))
+        if rows >= len(left):
+            scores = self._all_pairs(left, right)
+        else:
+            parts = [checkpoint(self._all_pairs, part, right, use_reentrant=False) for part in left.split(rows)]
+            scores = torch.cat(parts)
         return joint_and_marginal(scores, self.negatives, classes)
+
+    def _all_pairs(
+        self, left: Float[Tensor, "rows positions width"], right: Float[Tensor, "codes 1 width"]
+    ) -> Float[Tensor, "rows codes positions"]:
+        scores: Tensor = self.score(left.unsqueeze(1) + right.unsqueeze(0)).squeeze(-1)
+        return scores
 
 
 class BilinearCritic(nn.Module):
@@ -63,7 +79,7 @@ class BilinearCritic(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions features"],
-        codes: Float[Tensor, "batch code"],
+        codes: Float[Tensor, "codes code"],
         classes: Classes = None,
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
@@ -101,7 +117,7 @@ class SeparableCritic(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "batch positions features"],
-        codes: Float[Tensor, "batch code"],
+        codes: Float[Tensor, "codes code"],
         classes: Classes = None,
     ) -> Scores:
         """Return the scores of (features i, code i) and of pairs (features i, code j), j not i, at each position."""
@@ -113,23 +129,26 @@ CRITICS = {"concat": ConcatCritic, "bilinear": BilinearCritic, "separable": Sepa
 
 
 def joint_and_marginal(
-    scores: Float[Tensor, "batch batch positions"], negatives: str, classes: Classes = None
+    scores: Float[Tensor, "batch codes positions"], negatives: str, classes: Classes = None
 ) -> Scores:
     """Split the scores of (features i, code j), at row i and column j, into those of i = j and the `negatives`.
 
     Raises:
         ValueError: one face alone, which has no negatives; or negatives of `other` classes, and no classes.
     """
-    _refuse_one(len(scores))
-    place = torch.arange(len(scores), device=scores.device)
+    num, num_codes = scores.shape[:2]
+    _refuse_one(num_codes)
+    joint = scores.diagonal().T
     if negatives == "shift":
-        return scores[place, place], scores[place, place.roll(1)]
-    joint, apart = scores[place, place], place[:, None] != place
+        return joint, torch.cat([scores[:1, -1], scores.diagonal(-1).T])
     if negatives == "other":
         if classes is None:
             raise ValueError("negatives=other: expected the classes of the batch, to leave out pairs of one class")
-        scores = scores.masked_fill((classes[:, None] == classes)[..., None], -torch.inf)
-    return joint, scores[apart]
+        scores = scores.masked_fill((classes[:num, None] == classes)[..., None], -torch.inf)
+    until, period = (num - 1) * (num_codes + 1), num_codes + 1  # every so many scores one of i = j
+    flat = scores.flatten(0, 1)[1:]
+    apart = flat[:until].reshape(num - 1, period, scores.shape[2])[:, :-1].flatten(0, 1)
+    return joint, torch.cat([apart, flat[until:]]) if num_codes > num else apart
 
 
 def _refuse_one(num: int) -> None:

@@ -64,7 +64,8 @@ class PairEncoder(nn.Module):
     def both(self, anchors: Tensor, partners: Tensor) -> tuple[Tensor, Tensor]:
         """Return maps and codes of the anchors, then the partners; a shared encoder sees them as one batch."""
         if len(self.sides) == 1:
-            return self.forward(torch.cat([anchors, partners]))
+            encoded: tuple[Tensor, Tensor] = self(torch.cat([anchors, partners]))  # not forward, which is not compiled
+            return encoded
         maps, codes = zip(self(anchors), self(partners, -1), strict=True)
         return torch.cat(maps), torch.cat(codes)
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from trainer.networks.gathered import gathered, process, processes, reaching, summed
+
 
 def arcface(cosine: Tensor, margin: float) -> Tensor:
     """Return cos(theta + margin); beyond pi, where that would rise again, cos(theta) - margin sin(margin).
@@ -31,16 +33,6 @@ def cosface(cosine: Tensor, margin: float) -> Tensor:
 
 
 MARGINS = {"arcface": arcface, "cosface": cosface}
-
-
-def processes() -> int:
-    """Return how many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def process() -> int:
-    """Return which of them this is, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 class MarginHead(nn.Module):
@@ -72,7 +64,8 @@ class MarginHead(nn.Module):
             people: who they show.
         """
         with torch.autocast(codes.device.type, enabled=False):
-            codes, people = _Gathered.apply(codes.float()), _gathered(people)
+            sizes = [len(codes)] * processes()
+            codes, people = gathered(codes.float(), sizes), gathered(people, sizes)
             cosines = F.normalize(codes) @ F.normalize(self.weight).T
             place = (people - self.first)[:, None]
             mine = (place >= 0) & (place < len(self.weight))
@@ -85,7 +78,7 @@ class MarginHead(nn.Module):
         """Return everybody's rows of what each process holds some of, in every process."""
         everybody = rows.new_zeros(self.num_people, rows.shape[1])
         everybody[self.first : self.first + len(rows)] = rows
-        return _summed(everybody)
+        return summed(everybody)
 
     def part(self, everybody: Float[Tensor, "people code"]) -> Float[Tensor, "rows code"]:
         """Return the rows that this process holds."""
@@ -97,7 +90,7 @@ def add_gradients(module: nn.Module) -> None:
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     if processes() == 1 or not gradients:
         return
-    total = _summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    total = summed(torch.cat([gradient.flatten() for gradient in gradients]))
     parts = torch.split(total, [gradient.numel() for gradient in gradients])
     for gradient, sums in zip(gradients, parts, strict=True):
         gradient.copy_(sums.view_as(gradient))
@@ -113,7 +106,8 @@ def _cross_entropy(logits: Tensor, place: Tensor, mine: Tensor) -> Tensor:
     """
     highest = logits.detach().amax(1, keepdim=True)
     if processes() > 1:
-        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        with reaching():
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
     lower = logits - highest
     total = _Summed.apply(lower.exp().sum(1, keepdim=True))
     own = _Summed.apply(torch.where(mine, lower.gather(1, place), 0.0))
@@ -121,43 +115,13 @@ def _cross_entropy(logits: Tensor, place: Tensor, mine: Tensor) -> Tensor:
     return losses.mean()
 
 
-def _summed(values: Tensor) -> Tensor:
-    """Return the sum over processes."""
-    if processes() > 1:
-        values = values.clone()
-        dist.all_reduce(values)
-    return values
-
-
-def _gathered(values: Tensor) -> Tensor:
-    """Return the rows of all processes, in their order."""
-    if processes() == 1:
-        return values
-    parts = [torch.empty_like(values) for _ in range(processes())]
-    dist.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
-
-
 class _Summed(torch.autograd.Function):
     """A sum over processes that each goes on with alike: what is one's own part of it has its gradient."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
-        return _summed(values)
+        return summed(values)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
         return gradient
-
-
-class _Gathered(torch.autograd.Function):
-    """The rows of all processes; each has used them for other people, so gradients add up."""
-
-    @staticmethod
-    def forward(_: Any, values: Tensor) -> Tensor:
-        return _gathered(values)
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        rows = len(gradient) // processes()
-        return _summed(gradient)[process() * rows : (process() + 1) * rows]

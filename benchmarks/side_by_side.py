@@ -1,0 +1,125 @@
+"""Runs one after the other against runs side by side: wall clock of the same `trainer fit`, and what was priced for it.
+
+Runs of DICE-FER's small preset on drawn CK+, one a seed. On the CPU: in turn with all threads, and side by side with
+one thread each; of the first seed it is said whether its weights are those of the run alone with one thread, to the
+bit. On a GPU: 1, 2, 4 and 8 processes. The price is that of `trainer reproduce --price`, measured before.
+
+    python benchmarks/side_by_side.py --work FOLDER
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.fit import pick_device
+from trainer.papers.item import Item, Variant
+from trainer.price import measurements, price
+from trainer.reproduce import Grid
+from trainer.run import environment
+from trainer.writing import write_whole
+
+STAGES = ("expression", "identity", "classifier")
+
+
+def command(name: str, *words: object, threads: int | None = None) -> float:
+    """Run a command of ours; return its seconds."""
+    line = [str(Path(sys.executable).with_name(name)), *map(str, words)]
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    started = time.perf_counter()
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, env=os.environ | limits)
+    return time.perf_counter() - started
+
+
+def prepare(work: Path, subjects: int) -> Path:
+    """Return a folder with the manifest of drawn CK+, made once."""
+    manifests = work / f"manifests-{subjects}"
+    if not (manifests / "ckplus.pairs.parquet").exists():
+        command("fertools", "draw", "ck+", "--subjects", subjects, "--raw", work / f"raw-{subjects}")
+        command("fertools", "prepare", "ck+", "--raw", work / f"raw-{subjects}", "--manifests", manifests)
+        command("fertools", "make-folds", "ck+", "--manifests", manifests)
+    return manifests
+
+
+def fit(manifests: Path, runs: Path, asked: argparse.Namespace, num_runs: int, at_once: int, **limits: int) -> float:
+    """Train runs, one a seed, in a new folder; return the seconds it takes."""
+    shutil.rmtree(runs, ignore_errors=True)
+    words = ["--manifests", manifests, "--runs", runs, "--preset", "demo", "--epochs", asked.epochs]
+    return command("trainer", "fit", *words, "--seeds", num_runs, "--side-by-side", at_once, **limits)
+
+
+def priced(manifests: Path, runs: Path, asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Return the price of the same runs, and the seconds it takes to find it."""
+    shutil.rmtree(runs, ignore_errors=True)
+    settings = tuple(f"epochs_{stage}={asked.epochs}" for stage in STAGES)
+    items = {"runs": Item(title="The same", variants=(Variant(title="DICE-FER", settings=settings),),
+                          datasets=("ckplus",), measures=("accuracy",))}  # fmt: skip
+    seeds = tuple(range(asked.runs))
+    grid = Grid(manifests=manifests, runs=runs, preset="demo", folds=(1,), seeds=seeds, device=device)
+    started = time.perf_counter()
+    for job in measurements(items, grid):
+        job.work(lambda *_: None, lambda: False)
+    minutes = price(items, grid)["all"]
+    return {
+        "training, s": round(60 * minutes["training_minutes"], 1),
+        "judging, s": round(60 * minutes["judging_minutes"], 1),
+        "seconds to find it": round(time.perf_counter() - started, 1),
+    }
+
+
+def weights(runs: Path) -> str:
+    """Return the hash of the first seed's weights."""
+    (path,) = runs.glob("*-seed0/weights.safetensors")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Measure, and write what was found after each arrangement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="an empty folder, or one of an earlier run")
+    parser.add_argument("--runs", type=int, default=4, help="how many")
+    parser.add_argument("--epochs", type=int, default=8, help="of each of three stages")
+    parser.add_argument("--subjects", type=int, default=60, help="drawn people")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/side-by-side.json"))
+    asked = parser.parse_args()
+    device, threads = pick_device("auto"), torch.get_num_threads()
+    manifests = prepare(asked.work, asked.subjects)
+    found: dict[str, Any] = {
+        "date": str(datetime.date.today()),
+        "host": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "where": environment(device), "runs": asked.runs, "epochs of each stage": asked.epochs,
+        "people": asked.subjects, "priced, one after the other": priced(manifests, asked.work / "price", asked, device),
+        "arrangements": [],
+    }  # fmt: skip
+    for at_once in (1, 2, 4, 8) if device.type == "cuda" else (1, threads):
+        seconds = fit(manifests, asked.work / f"runs-{at_once}", asked, asked.runs, at_once)
+        first = found["arrangements"][0]["seconds"] if found["arrangements"] else seconds
+        found["arrangements"].append(
+            {"at once": at_once, "threads each": max(1, threads // at_once), "seconds": round(seconds, 1),
+             "times as fast": round(first / seconds, 2)}
+        )  # fmt: skip
+        print(found["arrangements"][-1], flush=True)
+        write_whole(asked.out, json.dumps(found, indent=1) + "\n")
+    told = found["priced, one after the other"]
+    found["took / priced"] = round(found["arrangements"][0]["seconds"] / (told["training, s"] + told["judging, s"]), 2)
+    if device.type == "cpu":
+        fit(manifests, asked.work / "alone", asked, 1, 1, threads=1)
+        found["first seed as alone, to the bit"] = weights(asked.work / "alone") == weights(
+            asked.work / f"runs-{threads}"
+        )
+    write_whole(asked.out, json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+import json
+import multiprocessing
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from ends import die, last_until_told, refuse
+from small_runs import CPU, asked, fit, silent, timeless, weights
+from typer.testing import CliRunner
+
+from trainer import cli, jobs, side_by_side
+from trainer.jobs import training
+from trainer.run import Run
+from trainer.side_by_side import Job
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self):
+        self.begun_jobs, self.epochs, self.ends = [], [], {}
+
+    def begun(self, title, _stages):
+        self.begun_jobs.append(title)
+
+    def epoch(self, title, stage, number, epochs, _logged):
+        self.epochs.append((title, stage, number, epochs))
+
+    def ended(self, title, error):
+        self.ends[title] = error
+
+
+def run_of(job):
+    return Run(job.path.parent)
+
+
+def test_one_that_dies_takes_no_other_with_it_and_others_are_to_the_bit_what_they_are_alone(patterns, tmp_path):
+    alone = fit(asked(patterns, "resnet"), tmp_path / "alone", CPU, silent)
+    good = training(asked(patterns, "resnet"), tmp_path / "beside", CPU)
+    killed = Job("killed", tmp_path / "killed", die)
+    waits = Job("waits", tmp_path / "waits", refuse, needs=good.path)
+    orphan = Job("orphan", tmp_path / "orphan", refuse, needs=killed.path)
+    heard = Heard()
+    failed = side_by_side.run([orphan, waits, killed, good], 2, 2, heard)
+    assert failed["waits"] == "no such thing" and heard.begun_jobs[-2] == "waits"
+    assert "signal SIGKILL" in failed["killed"] and "goes on from the last checkpoint" in failed["killed"]
+    assert failed["orphan"] == "no such thing" and heard.begun_jobs[-1] == "orphan"  # in its own words, at the end
+    assert set(failed) == {"waits", "killed", "orphan"} and heard.ends == {good.title: None} | failed
+    assert [place[1:] for place in heard.epochs] == [("classifier", number, 3) for number in (1, 2, 3)]
+    beside = run_of(good)
+    assert all(torch.equal(value, weights(alone)[key]) for key, value in weights(beside).items())
+    assert timeless(beside) == timeless(alone)
+    assert beside.read_json("provenance.json")["threads"] == torch.get_num_threads() == 1
+
+
+class Stopping(Heard):
+    """As Ctrl-C does, in the midst of an epoch."""
+
+    def __init__(self, title):
+        super().__init__()
+        self.title = title
+
+    def epoch(self, title, *told):
+        if title == self.title and title not in [place[0] for place in self.epochs]:
+            for process in multiprocessing.active_children():  # a terminal tells all that belong together
+                os.kill(process.pid, signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        super().epoch(title, *told)
+
+
+def test_ctrl_c_stops_all_and_each_has_written_down_where_it_stands(patterns, tmp_path):
+    trains = training(asked(patterns, "resnet", "epochs=1000"), tmp_path, CPU)
+    other = Job("other", tmp_path / "other", partial(last_until_told, tmp_path / "what"), stages=("waiting",))
+    never = Job("never", tmp_path / "never", refuse)
+    heard = Stopping(trains.title)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side.run([trains, other, never], 2, 2, heard)
+    assert heard.ends == {} and multiprocessing.active_children() == []
+    assert (tmp_path / "what").read_text() == "so far"
+    place = run_of(trains).checkpoint().place
+    assert not run_of(trains).trained and (place["epoch"], place["step"]) > (0, 0)
+
+
+def test_one_after_the_other_a_failure_stops_no_other_and_what_is_done_is_not_done_again(tmp_path):
+    def make(path, *_):
+        path.touch()
+
+    first, last = (Job(name, tmp_path / name, partial(make, tmp_path / name)) for name in ("first", "last"))
+    broken = Job("broken", tmp_path / "broken", refuse)
+    assert side_by_side.run([first, broken, last], 1, 1, Heard()) == {"broken": "no such thing"}
+    assert first.done and last.done
+    again = Heard()
+    side_by_side.run([first, broken, last], 1, 1, again)
+    assert again.begun_jobs == ["broken"]
+
+
+def test_what_measures_time_has_the_machine_for_itself(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(side_by_side, "_beside", lambda jobs, *_: seen.append([job.title for job in jobs]) or {})
+    timed = Job("timed", tmp_path / "timed", lambda *_: seen.append("timed"), alone=True)
+    side_by_side.run([Job("other", tmp_path / "other", refuse), timed], 2, 2, Heard())
+    assert seen == ["timed", ["other"]]
+
+
+@pytest.mark.parametrize(
+    ("num_jobs", "free", "expected"), [(3, None, 3), (100, None, 8), (100, 5 * 2**30, 2), (100, 1, 1), (1, None, 1)]
+)
+def test_as_many_pay_as_there_are_jobs_threads_and_memory(num_jobs, free, expected, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(jobs, "_free_memory", lambda _: free)
+    assert jobs.pays(CPU, num_jobs) == expected
+
+
+def test_fit_trains_folds_and_seeds_names_what_failed_and_tells_the_rest(patterns, tmp_path):
+    other = Run(tmp_path / "set-resnet-demo-width=4-batch_size=12-epochs=1-fold01-seed4")
+    other.folder.mkdir()
+    other.write_json("config.json", {"method": "another"})
+    other.write_json("provenance.json", {"data": {}})
+    line = f"fit --manifests {patterns.parent} --runs {tmp_path} --method resnet --preset demo --set width=4"
+    words = [*line.split(), *["--set", "batch_size=12", "--epochs", "1", "--seed", "3", "--seeds", "2", "--json"]]
+    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert result.exit_code == 1
+    good, bad = json.loads(result.stdout)
+    assert good["run"].endswith("fold01-seed3") and 0 <= good["classification"]["accuracy"] <= 1
+    assert set(bad) == {"run", "error"} and bad["run"] == str(other.folder) and "holds another run" in bad["error"]
+    assert f"error: {other.folder.name}: {other.folder} holds another run" in result.stderr
+
+
+@pytest.mark.gpu
+def test_side_by_side_on_a_gpu_all_are_trained(patterns, tmp_path):
+    cuda = torch.device("cuda")
+    todo = [training(asked(patterns, "resnet", fold=fold), tmp_path, cuda) for fold in (1, 2)]
+    assert side_by_side.run(todo, 2, 2, Heard()) == {} and all(job.done for job in todo)

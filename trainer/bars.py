@@ -1,0 +1,121 @@
+"""What the commands of `trainer` show on stderr while they work."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+
+@contextmanager
+def progress_bars(what: str) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    """Show a bar a stage on stderr, with the last epoch's values; where that is no terminal, a line a stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
+    bars: dict[str, TaskID] = {}
+    console = Console(stderr=True)
+    shown = console.is_terminal
+    with Progress(*columns, TextColumn("{task.fields[values]}"), console=console, disable=not shown) as progress:
+
+        def tell(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
+            values = _values(logged)
+            if stage not in bars:
+                bars[stage] = progress.add_task(f"{what}, {stage}", total=epochs, values="")
+            progress.update(bars[stage], completed=epoch, values=values)
+            if epoch == epochs and not shown:
+                typer.echo(f"{what}, {stage} {epoch}/{epochs}  {values}", err=True)
+
+        yield tell
+
+
+class JobBars:
+    """A bar a job that is under way, and one of all, on stderr; where that is no terminal, a line a stage and job.
+
+    At the end, what has failed is named.
+    """
+
+    def __init__(self, num_jobs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[at]", "fields[told]")]
+        columns = (texts[0], BarColumn(20), texts[1], TimeRemainingColumn(), texts[2])
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._num_jobs, self._num_ended, self._num_epochs, self._started = num_jobs, 0, 0, time.perf_counter()
+        self._all = self._progress.add_task("all", total=num_jobs, at="", told="")
+        self._bars: dict[str, TaskID] = {}
+        self._stages: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, float] = {}  # how much of each job is done, 0 to 1
+        self._errors: dict[str, str] = {}
+
+    def __enter__(self) -> "JobBars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        for title, error in self._errors.items():
+            typer.echo(f"error: {title}: {error}" if self._num_jobs > 1 else f"error: {error}", err=True)
+
+    def begun(self, title: str, stages: tuple[str, ...]) -> None:
+        """Show a bar."""
+        self._stages[title] = stages
+        self._bars[title] = self._progress.add_task(title, total=None, at="", told="")
+
+    def epoch(self, title: str, stage: str, number: int, epochs: int, logged: dict[str, float]) -> None:
+        """Move a bar on."""
+        at, told, stages = f"{stage} {number}/{epochs}", _values(logged), self._stages[title]
+        self._progress.update(self._bars[title], completed=number, total=epochs, at=at, told=told)
+        self._parts[title] = (stages.index(stage) + number / epochs) / len(stages)
+        self._num_epochs += 1
+        self._show_all()
+        if number == epochs and not self._progress.console.is_terminal:
+            typer.echo(f"{title}, {at}  {told}", err=True)
+
+    def ended(self, title: str, error: str | None) -> None:
+        """Take a bar away."""
+        self._progress.remove_task(self._bars.pop(title))
+        if error:
+            self._errors[title] = error
+        self._num_ended, self._parts[title] = self._num_ended + 1, 1
+        self._show_all()
+        if self._num_jobs > 1 and not self._progress.console.is_terminal:
+            typer.echo(f"{self._num_ended}/{self._num_jobs} {title}{': failed' if error else ''}", err=True)
+
+    def _show_all(self) -> None:
+        rate = 60 * self._num_epochs / (time.perf_counter() - self._started)
+        at, done = f"{self._num_ended}/{self._num_jobs}", sum(self._parts.values())
+        self._progress.update(self._all, completed=done, at=at, told=f"{rate:.1f} epochs a minute")
+
+
+def _values(logged: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in logged.items() if name != "seconds")
+
+
+@contextmanager
+def pictures_bar(num_files: int | None) -> Iterator[Callable[[Path, int | None], None]]:
+    """Show on stderr, where that is a terminal, how many files were begun, and the picture that was last looked at."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    at = TextColumn("{task.fields[at]}", markup=False)
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), at)
+    console = Console(stderr=True)
+    last = None
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty()
+    ) as progress:
+        task = progress.add_task("", total=num_files, at="")
+
+        def advance(path: Path, frame: int | None) -> None:
+            nonlocal last
+            at = path.name + ("" if frame is None else f" {frame}")
+            progress.update(task, advance=path != last, at=at)
+            last = path
+
+        yield advance
