@@ -169,8 +169,8 @@ def _epoch(
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"stage {stage.name}, epoch {place.epoch + 1}: {device} is short of memory; a smaller batch_size (it is "
-            f"{stage.batch_size}), or fewer runs at once (--side-by-side), need less. The same command goes on from the "
-            "last checkpoint"
+            f"{stage.batch_size}), or fewer runs at once (--side-by-side), need less. The same command goes on from "
+            "the last checkpoint"
         ) from error
     note()
     return True
