@@ -17,6 +17,7 @@ Written by `make docs` from [manifests/schema.py](../manifests/schema.py). Files
     manifests/ckplus.parquet                    one row a face, the crop in the row      fertools prepare
     manifests/ckplus.pairs.parquet              same-expression pairs a fold and epoch   fertools make-folds
     manifests/ckplus.whitening/fold03.parquet   statistics of a training part (zca)      fertools make-folds
+    manifests/ckplus.crops/*.uint8              faces too many for the device, streamed  trainer; may be deleted
 
 ```python
 import io
@@ -32,6 +33,7 @@ Fold k tests on the faces of fold k, validates on fold k + 1 (the last on fold 1
 faces with an expression take part. No person is in two of the three parts. An official split is fold 1 alone: its test
 part is 1, its validation part 2 (where none is published, one in ten people of the training part), the rest 3. Who is
 in it is not published then: `group` holds what `fertools group` computes, and `fertools audit` says what parts share.
+Columns that are filled in later (group, fold) stand behind the images; any Parquet reader finds them by the footer.
 
 ## One row a face
 {faces}
