@@ -32,7 +32,7 @@ import numpy as np
 from fertools.drawn import corpus
 
 NUM_PEOPLE = 8
-SETTINGS = ("width=8", "code_size=16", "epochs_expression=10", "epochs_identity=10", "epochs_classifier=10")
+SETTINGS = ("width=8", "code_size=16", "epochs_expression=30", "epochs_identity=30", "epochs_classifier=30")
 NAME = "-".join(["ckplus-dicefer-demo", *SETTINGS, "fold01-seed0"])
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 COMPARED = ("weights.safetensors", "predictions.parquet", "scores.json")
