@@ -1,10 +1,13 @@
 import dataclasses
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two busy processes on two cores stand still else
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks of tests are too small for more
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and some tests send it
 
 import numpy as np
 import pyarrow as pa
