@@ -7,8 +7,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two busy pr
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks of tests are too small for more
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and some tests send it
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,6 +16,8 @@ from fertools.datasets import DATASETS
 from fertools.make_folds import make_folds
 from fertools.prepare import prepare
 from manifests import files, schema
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and some tests send it
 
 
 def pytest_collection_modifyitems(items):
