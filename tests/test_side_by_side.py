@@ -105,11 +105,11 @@ def test_what_measures_time_has_the_machine_for_itself(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("num_jobs", "free", "expected"), [(3, None, 3), (100, None, 8), (100, 5 * 2**30, 2), (100, 1, 1), (1, None, 1)]
+    ("num_jobs", "free", "expected"), [(3, 2**40, 3), (100, 2**40, 8), (100, 5 * 2**30, 2), (100, 1, 1), (1, 2**40, 1)]
 )
 def test_as_many_pay_as_there_are_jobs_threads_and_memory(num_jobs, free, expected, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(jobs, "_free_memory", lambda _: free)
+    monkeypatch.setattr(jobs, "free_memory", lambda _: free)
     assert jobs.pays(CPU, num_jobs) == expected
 
 

@@ -1,14 +1,12 @@
 """What is to be done for a table: runs to be trained and judged, each once."""
 
-import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from manifests import files
 from trainer.bars import JobBars, progress_bars
 from trainer.errors import TrainerError
 from trainer.fit import Asked, fit, num_folds
@@ -16,10 +14,10 @@ from trainer.methods import find_method
 from trainer.networks.gathered import process, processes
 from trainer.run import Run, RunError
 from trainer.side_by_side import Job, run
+from trainer.store import free_memory, manifest_sha256
 
 MEMORY = {"cpu": 2 * 2**30, "cuda": 6 * 2**30}  # bytes that are to be free for each job
 MOST_ON_A_GPU = 4
-MEMINFO = Path("/proc/meminfo")  # Linux
 
 
 def folds_of(manifest: Path, chosen: Sequence[int]) -> Sequence[int]:
@@ -61,14 +59,9 @@ def finished(asked: Asked, runs: Path) -> Run | None:
     run, manifest = Run(runs / asked.name()), asked.manifest
     if not run.finished:
         return None
-    if run.read_json("provenance.json")["data"]["manifest_sha256"] != _sha256(manifest, manifest.stat().st_mtime_ns):
+    if run.read_json("provenance.json")["data"]["manifest_sha256"] != manifest_sha256(manifest):
         raise RunError(f"{run.folder} was trained on another {manifest.name}; delete it, or choose other --runs")
     return run
-
-
-@cache
-def _sha256(path: Path, _: int) -> str:
-    return files.file_sha256(path)
 
 
 # --- doing them
@@ -98,13 +91,4 @@ def pays(device: torch.device, num_jobs: int) -> int:
     if torch.distributed.is_torchelastic_launched():
         return 1
     most = MOST_ON_A_GPU if device.type == "cuda" else torch.get_num_threads()
-    free = _free_memory(device)
-    return max(1, min(num_jobs, most, most if free is None else free // MEMORY[device.type]))
-
-
-def _free_memory(device: torch.device) -> int | None:
-    """Return bytes; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text()) if MEMINFO.exists() else None
-    return 1024 * int(found[1]) if found else None
+    return max(1, min(num_jobs, most, free_memory(device) // MEMORY[device.type]))

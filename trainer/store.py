@@ -62,14 +62,17 @@ class Store:
 
 def memory_of(device: torch.device, asked: float | None = None) -> int:
     """Return how many bytes crops may take on a device: the GB asked for, or half of what is free."""
-    if asked is not None:
-        return int(min(asked * GB, sys.maxsize))
+    return free_memory(device) // 2 if asked is None else int(min(asked * GB, sys.maxsize))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes are free on a device; of the CPU all there are, where the system does not tell."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 2
+        return torch.cuda.mem_get_info(device)[0]
     if MEMORY.exists():
         (line,) = [line for line in MEMORY.read_text().splitlines() if line.startswith("MemAvailable:")]
-        return int(line.split()[1]) * 1024 // 2
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 # --- the file that they are streamed from
