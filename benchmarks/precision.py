@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import platform
-import time
 from datetime import date
 from pathlib import Path
 from statistics import mean
@@ -28,11 +27,9 @@ SCORES = {
 }
 
 
-def train(asked: Asked, runs: Path, device_name: str) -> tuple[Run, float]:
-    """Return a finished run, and the seconds that it took now."""
-    started = time.perf_counter()
-    run = fit(asked, runs, pick_device(device_name), lambda *_: None)
-    return run, time.perf_counter() - started
+def trained_for(run: Run) -> float:
+    """Return the seconds that a run's steps have taken."""
+    return round(sum(row["seconds"] for row in run.metrics()), 1)
 
 
 def difference(values: list[float], reference: list[float]) -> dict[str, float | None]:
@@ -67,8 +64,9 @@ def main() -> None:
                 settings=tuple(arguments.set), epochs=None, fold=fold, seed=0,
             )  # fmt: skip
             asked = dataclasses.replace(asked, execution=execution)
-            run, taken = train(asked, arguments.work / way.replace(", ", "-"), arguments.device)
-            seconds[way].append(round(taken, 1))
+            runs = arguments.work / way.replace(", ", "-")
+            run = fit(asked, runs, pick_device(arguments.device), lambda *_: None)
+            seconds[way].append(trained_for(run))
             for name, path in SCORES.items():
                 scores[way][name].append(run.value("scores.json", *path))
         print(fold, {way: found["accuracy"][-1] for way, found in scores.items()}, flush=True)
@@ -77,7 +75,7 @@ def main() -> None:
         "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "where": environment(pick_device(arguments.device)),
         "method": arguments.method, "preset": arguments.preset, "settings": arguments.set, "folds": list(folds),
-        "scores": scores, "seconds": seconds,
+        "scores": scores, "seconds of steps": seconds,
         "difference to float32": {
             way: {name: difference(scores[way][name], scores["float32"][name]) for name in SCORES}
             for way in ways if way != "float32"
