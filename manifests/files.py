@@ -205,13 +205,6 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield waiting
 
 
-def groups(manifest: Path) -> Iterator[pa.Table]:
-    """Yield the rows of a manifest, a row group at a time."""
-    with pq.ParquetFile(manifest) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group)
-
-
 def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
     """Fill in one column of a manifest (fold, group), and what it says of itself.
 
