@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fertools import align, detect
 from fertools.drawn import corpus
-from fertools.drawn.ckplus import Sequence, plan
-from fertools.drawn.render import landmarks
+from fertools.drawn.face.render import landmarks
+from fertools.drawn.layouts.ckplus import Sequence, plan
+from fertools.faces import align, detector
 from manifests.schema import DEFAULT_CROP
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "facenet-pytorch")
@@ -50,7 +50,7 @@ def images_a_second(sequences: list[Sequence], seed: int) -> float:
 
 def shots(sequences: list[Sequence], seed: int) -> list[Shot]:
     """The first and the last image of every sequence, detected and aligned."""
-    detector = detect.Detector("cpu")
+    detect = detector.Detector("cpu")
     taken = []
     for sequence in sequences:
         files = list(corpus.images(sequence, seed))
@@ -60,18 +60,18 @@ def shots(sequences: list[Sequence], seed: int) -> list[Shot]:
             shown = frames[place]
             identity = corpus.person(seed, sequence.subject_index)
             drawn = landmarks(identity, shown.action, shown.nuisance, sequence.height, sequence.width)
-            taken.append(Shot(sequence, expression, *_aligned(detector, image, drawn)))
+            taken.append(Shot(sequence, expression, *_aligned(detect, image, drawn)))
     return taken
 
 
 def _aligned(
-    detector: detect.Detector, image: NDArray[np.uint8], drawn: NDArray[np.float64]
+    detect: detector.Detector, image: NDArray[np.uint8], drawn: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float64] | None]:
     """Standardised 112 x 112 crop, and distances of found from drawn landmarks as parts of that between the eyes."""
-    faces = detector(image)
+    faces = detect(image)
     if not faces:
         return None, None
-    found = detect.choose(faces, image.shape).landmarks
+    found = detector.choose(faces, image.shape).landmarks
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     crop = align.crop(grey, align.crop_matrix(found))
     face = crop[MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float32)

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fertools import align
 from fertools.drawn.corpus import write_whole
-from fertools.drawn.expressions import EXPRESSIONS, perform_part, rise, sample_peak
-from fertools.drawn.factors import jitter, sample_identity, sample_nuisance
-from fertools.drawn.render import landmarks, render
+from fertools.drawn.face.expressions import EXPRESSIONS, perform_part, rise, sample_peak
+from fertools.drawn.face.factors import jitter, sample_identity, sample_nuisance
+from fertools.drawn.face.render import landmarks, render
+from fertools.faces import align
 from manifests.schema import DEFAULT_CROP
 
 NUM_PEOPLE, NUM_SHOTS = 4000, 6

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fertools import make_folds, pairs, whiten
 from fertools.drawn import corpus
+from fertools.folds import make_folds, pairs
 from manifests import copying, files, fill, schema
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
@@ -43,7 +43,7 @@ PARTS = {  # what is timed -> what it is called; indented: part of the one above
     (pairs, "draw"): "drawing pairs, in a thread beside",
     (make_folds, "_whiten"): "whitening",
     (files, "read_images"): "  reading faces to whiten",
-    (whiten, "fit_zca"): "  fitting",
+    (make_folds, "fit_zca"): "  fitting",
     (make_folds, "_describe"): "counting what the folds hold",
 }
 Times = dict[str, float]
@@ -94,21 +94,21 @@ def timed(call: Callable[..., Any], name: str, wall: Times, processor: Times) ->
     return wrapper
 
 
-def measure(manifest: Path, by: str, whitening: str) -> dict[str, Any]:
+def measure(manifest: Path, by: str, kind: str) -> dict[str, Any]:
     """Return the figures of one call: to be run in a process of its own."""
     wall: Times = {}
     processor: Times = {}
     for (module, function), name in PARTS.items():
         setattr(module, function, timed(getattr(module, function), name, wall, processor))
     whole, whole_processor = time.perf_counter(), time.process_time()
-    made = make_folds.make_folds(manifest, 10, whitening, 0, by)
+    made = make_folds.make_folds(manifest, 10, kind, 0, by)
     wall["all"], processor["all"] = time.perf_counter() - whole, time.process_time() - whole_processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     os.sync()
     timed(_copy, "copying the manifest alone", wall, processor)(manifest)
     timed(Path.unlink, "removing that copy", wall, processor)(_copy_of(manifest))
     return {
-        "dealt by": by, "whitening": whitening, "folds": len(made),
+        "dealt by": by, "whitening": kind, "folds": len(made),
         "pairs": sum(fold.anchors for fold in made) * make_folds.NUM_EPOCHS,
         "manifest, GB": round(manifest.stat().st_size / 1e9, 3),
         "peak memory, MiB": round(memory), "load": round(os.getloadavg()[0], 1),
@@ -146,10 +146,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
                 manifest = Path(folder) / "many.parquet"
                 files.write(faces(num_faces, named=named), manifest, {})
-                for by, whitening in (run for run in RUNS if (run[0] == "subject") == named):
+                for by, kind in (run for run in RUNS if (run[0] == "subject") == named):
                     os.sync()
                     with multiprocessing.get_context("spawn").Pool(1) as pool:
-                        figures = pool.apply(measure, (manifest, by, whitening))
+                        figures = pool.apply(measure, (manifest, by, kind))
                     result[str(num_faces)].append(figures)
                     _tell(num_faces, figures)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -30,11 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fertools import align, images
 from fertools.drawn.corpus import person
-from fertools.drawn.expressions import sample_peak
-from fertools.drawn.factors import sample_nuisance
-from fertools.drawn.render import landmarks, render_colour
+from fertools.drawn.face.expressions import sample_peak
+from fertools.drawn.face.factors import sample_nuisance
+from fertools.drawn.face.render import landmarks, render_colour
+from fertools.faces import align, images
 
 SECONDS = 5.0  # an image may take
 MEGABYTES = 1024  # an image may add: a decoded one of 50 million pixels has 150, and is there up to four times

@@ -29,11 +29,13 @@ import torch
 from leaks_size import timed
 from numpy.typing import NDArray
 
-from fertools import align, detect, embed, identity, images, likeness, prepare
+from fertools.checks.leaks import examine
+from fertools.checks.splits import Split
 from fertools.datasets import DATASETS
 from fertools.drawn import corpus
-from fertools.leaks import examine
-from fertools.splits import Split
+from fertools.faces import align, detector, images, near_copies
+from fertools.identities import clustering, embed
+from fertools.preparation import prepare
 from manifests import files
 
 matplotlib.use("agg")
@@ -114,7 +116,7 @@ def planted_copies(drawn: Corpus, seed: int) -> list[Row]:
 
     The photographs beside a copied one, of the same second, are as alike as the copy is; they take no part.
     """
-    rng, detector = np.random.default_rng(seed), detect.Detector("cpu")
+    rng, detect = np.random.default_rng(seed), detector.Detector("cpu")
     order = rng.permutation(len(drawn.people))
     alone = np.sort(order[np.unique(drawn.recordings[order], return_index=True)[1]])
     test, train = np.intersect1d(drawn.test, alone), np.intersect1d(drawn.train, alone)
@@ -122,14 +124,14 @@ def planted_copies(drawn: Corpus, seed: int) -> list[Row]:
     found: dict[str, dict[int, int]] = {kind: {} for kind in CHANGES}  # original: row of its copy
     for kind, change in CHANGES.items():
         for original in test.tolist():
-            crop = crops[original] if change is None else crop_anew(change(drawn.image(original), rng), detector)
+            crop = crops[original] if change is None else crop_anew(change(drawn.image(original), rng), detect)
             if crop is None:
                 continue  # prepare does not take it either
             found[kind][original] = len(crops)
             hashes.append(original if change is None else len(crops))
             crops.append(crop)
     recordings = np.r_[drawn.recordings, np.full(len(crops) - len(drawn.recordings), -1)]
-    copies = likeness.near_copies(likeness.thumbnails(np.array(crops)), recordings)
+    copies = near_copies.near_copies(near_copies.thumbnails(np.array(crops)), recordings)
     keys = {"exact copy": np.array(hashes)}
     return [
         scored(
@@ -143,17 +145,17 @@ def planted_copies(drawn: Corpus, seed: int) -> list[Row]:
     ]
 
 
-def crop_anew(image: Image, detector: detect.Detector) -> Image | None:
+def crop_anew(image: Image, detect: detector.Detector) -> Image | None:
     """The stored crop of an image's face, as prepare cuts it; None where no face is found."""
-    if not (faces := detector(image)):
+    if not (faces := detect(image)):
         return None
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    return align.crop(grey, align.crop_matrix(detect.choose(faces, image.shape).landmarks))
+    return align.crop(grey, align.crop_matrix(detector.choose(faces, image.shape).landmarks))
 
 
 def _copies(
     kind: str, share: float, clean: Split, found: dict[int, int], keys: dict[str, Integers],
-    copies: likeness.Copies, rng: np.random.Generator,
+    copies: near_copies.Copies, rng: np.random.Generator,
 ) -> list[int]:  # fmt: skip
     """Leaking faces that are found, leaking faces that are not, and others that are told."""
     counts = np.zeros(3, int)
@@ -221,18 +223,18 @@ def _leaking_people(drawn: Corpus, number: int, rng: np.random.Generator) -> tup
 
 def grouped(vectors: NDArray[np.float32]) -> Integers:
     """Groups, by the threshold that fertools chooses."""
-    return identity.group(vectors, identity.choose_threshold(vectors, np.random.default_rng(0)))
+    return clustering.group(vectors, clustering.choose_threshold(vectors, np.random.default_rng(0)))
 
 
 def groups(drawn: Corpus, vectors: NDArray[np.float32], strangers: float) -> Row:
     """Agreement of groups with people, and what is estimated of it without their names."""
-    threshold = identity.choose_threshold(vectors, np.random.default_rng(0), strangers)
-    found = identity.group(vectors, threshold)
+    threshold = clustering.choose_threshold(vectors, np.random.default_rng(0), strangers)
+    found = clustering.group(vectors, threshold)
     row = {
         "corpus": drawn.name, "strangers": strangers, "threshold": threshold, "faces": len(found),
         "people": len(np.unique(drawn.people)), "groups": int(found.max()) + 1,
-        **asdict(identity.agreement(found, drawn.people)),
-        "estimated precision": identity.purity(vectors, found, threshold),
+        **asdict(clustering.agreement(found, drawn.people)),
+        "estimated precision": clustering.purity(vectors, found, threshold),
     }  # fmt: skip
     print(
         *(f"{key} {round(value, 3) if isinstance(value, float) else value}" for key, value in row.items()), flush=True
@@ -253,7 +255,7 @@ def measure(work: Path, size: bool, seed: int) -> dict[str, Any]:
     for name in CORPORA:
         drawn = Corpus(work, name)
         vectors = np.concatenate([network(drawn.crops[at : at + 100]) for at in range(0, len(drawn.crops), 100)])
-        chosen = STRANGERS if name == "development" else (identity.STRANGERS,)
+        chosen = STRANGERS if name == "development" else (clustering.STRANGERS,)
         agreements += [groups(drawn, vectors, strangers) for strangers in chosen]
         planted += [*planted_copies(drawn, seed), *planted_people(drawn, vectors, seed)]
     return {"planted": planted, "groups": agreements, "size": timed() if size else []}

@@ -10,7 +10,8 @@ import embedder
 import numpy as np
 from numpy.typing import NDArray
 
-from fertools import identity, likeness
+from fertools.faces import near_copies
+from fertools.identities import clustering
 
 Row = dict[str, Any]
 PLANTED = 1000  # near copies
@@ -34,11 +35,11 @@ def _time(what: str, size: int, channels: int) -> Row:
     vectors = None if what == "near copies" else _vectors(what, size, channels, rng)
     wall, started = time.perf_counter(), time.process_time()
     if pictures is not None:
-        copies = likeness.near_copies(pictures, np.full(size, -1))
+        copies = near_copies.near_copies(pictures, np.full(size, -1))
         found = int((copies.left + copies.right == size - 1).sum())
     else:
         assert vectors is not None
-        found = int(identity.group(vectors, identity.choose_threshold(vectors, rng)).max()) + 1
+        found = int(clustering.group(vectors, clustering.choose_threshold(vectors, rng)).max()) + 1
     return {
         "what": what, "faces": size, "channels": channels, "found": found,
         "processor seconds": round(time.process_time() - started), "seconds": round(time.perf_counter() - wall),
@@ -64,15 +65,18 @@ def _thumbnails(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
     The last 1,000 are the first ones again, each mirrored, moved by up to half a pixel and turned by up to a degree.
     """
-    drawn, made = likeness.thumbnails(embedder.crops(1, 500)), np.empty((size, likeness.SIDE, likeness.SIDE), np.uint8)
+    drawn, made = (
+        near_copies.thumbnails(embedder.crops(1, 500)),
+        np.empty((size, near_copies.SIDE, near_copies.SIDE), np.uint8),
+    )
     for at in range(0, size, 1000):
         num = min(1000, size - at)
         (left, right), weight = rng.integers(0, len(drawn), (2, num)), rng.uniform(0.2, 0.8, (num, 1, 1))
-        noise = rng.normal(0, 4, (num, likeness.SIDE, likeness.SIDE))
+        noise = rng.normal(0, 4, (num, near_copies.SIDE, near_copies.SIDE))
         made[at : at + num] = (weight * drawn[left] + (1 - weight) * drawn[right] + noise).clip(0, 255)
     for place in range(1, PLANTED + 1):
         warp = cv2.getRotationMatrix2D(
-            (likeness.SIDE / 2, likeness.SIDE / 2), rng.uniform(-1, 1), rng.uniform(0.99, 1.01)
+            (near_copies.SIDE / 2, near_copies.SIDE / 2), rng.uniform(-1, 1), rng.uniform(0.99, 1.01)
         )
         warp[:, 2] += rng.uniform(-0.5, 0.5, 2)
         sides = np.ascontiguousarray(made[place - 1][:, ::-1])

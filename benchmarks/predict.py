@@ -25,12 +25,13 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
 
-from fertools import align, detect, images
-from fertools.drawn import ckplus, corpus
-from fertools.drawn.factors import sample_nuisance
-from fertools.drawn.photographs import at_large
+from fertools.drawn import corpus
+from fertools.drawn.face.factors import sample_nuisance
+from fertools.drawn.face.render import render_colour
+from fertools.drawn.layouts import ckplus
+from fertools.drawn.layouts.photographs import at_large
 from fertools.drawn.recording import encode
-from fertools.drawn.render import render_colour
+from fertools.faces import align, detector, images
 from manifests.schema import DEFAULT_CROP, EXPRESSIONS
 from trainer import predict
 from trainer.annotate import Mark, draw
@@ -68,14 +69,14 @@ def untrained() -> Model:
 
 def plain_loop(model: Model, files: Sequence[Path]) -> list[Row]:
     """Read, detect, align and classify one after the other, as a script of a dozen lines does."""
-    detector = MTCNN(min_face_size=detect.MIN_FACE, factor=detect.FACTOR, keep_all=True)
+    mtcnn = MTCNN(min_face_size=detector.MIN_FACE, factor=detector.FACTOR, keep_all=True)
     rows = []
     for path in files:
         image = images.decode(path.read_bytes())
-        boxes, scores, landmarks = detector.detect(image, landmarks=True)
+        boxes, scores, landmarks = mtcnn.detect(image, landmarks=True)
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
         for box, score, points in [] if boxes is None else zip(boxes, scores, landmarks, strict=True):
-            if score < detect.MIN_SCORE:
+            if score < detector.MIN_SCORE:
                 continue
             read = model.predict(align.crop(grey, align.crop_matrix(points)))
             edges = dict(zip(EDGES, map(float, box), strict=True))
@@ -96,7 +97,7 @@ def agreement(found: Sequence[Row], expected: Sequence[Row]) -> dict[str, Any]:
     same, largest, matched = 0, 0.0, 0
     for one in expected:
         near = [other for other in found if other["path"] == one["path"]]
-        shared = [detect.overlap(_box(one), _box(other).tolist()) for other in near]
+        shared = [detector.overlap(_box(one), _box(other).tolist()) for other in near]
         if shared and max(shared) > 0.5:
             other = near[int(np.argmax(shared))]
             matched += 1

@@ -33,18 +33,19 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from fertools import align, detect, images
 from fertools.datasets import DATASETS
-from fertools.drawn import ckplus, corpus
-from fertools.drawn.factors import sample_nuisance
-from fertools.drawn.photographs import at_large, close_up
+from fertools.drawn import corpus
+from fertools.drawn.face.factors import sample_nuisance
+from fertools.drawn.face.render import render, render_colour
+from fertools.drawn.layouts import ckplus
+from fertools.drawn.layouts.photographs import at_large, close_up
 from fertools.drawn.recording import encode
-from fertools.drawn.render import render, render_colour
-from fertools.prepare import prepare
+from fertools.faces import align, detector, images
+from fertools.preparation.prepare import prepare
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
 Image = NDArray[np.uint8]
-Faces = list[detect.Face]
+Faces = list[detector.Face]
 KINDS: dict[str, tuple[str, list[tuple[int, int]]]] = {  # suffix; heights and widths
     "640 x 490 px grey PNG": (".png", [(490, 640)]),
     "about 1,000 px JPEG": (".jpg", [(800, 1000), (1000, 750)]),
@@ -76,8 +77,8 @@ def detectors(
     files: Sequence[bytes], pictures: Sequence[Image], device: str
 ) -> dict[str, Callable[[], list[Faces]]]:  # fmt: skip
     """Return what finds faces, by name; each does all pictures."""
-    theirs = MTCNN(min_face_size=detect.MIN_FACE, factor=detect.FACTOR, keep_all=True, device=device)
-    ours, not_small = detect.Detector(device), detect.Detector(device, min_share=MIN_SHARE)
+    theirs = MTCNN(min_face_size=detector.MIN_FACE, factor=detector.FACTOR, keep_all=True, device=device)
+    ours, not_small = detector.Detector(device), detector.Detector(device, min_share=MIN_SHARE)
     step = STEP[torch.device(device).type]
     equal = [list(group) for _, group in groupby(pictures, key=lambda picture: picture.shape)]
     stacks = [np.stack(group[i : i + step]) for group in equal for i in range(0, len(group), step)]
@@ -108,10 +109,10 @@ def as_faces(boxes: Any, scores: Any, landmarks: Any) -> Faces:
     """Return facenet-pytorch's answer in our words."""
     found = [] if boxes is None else zip(boxes, landmarks, scores, strict=True)
     faces = [
-        detect.Face(np.asarray(box, np.float32), np.asarray(points, np.float32), float(score))
+        detector.Face(np.asarray(box, np.float32), np.asarray(points, np.float32), float(score))
         for box, points, score in found
     ]
-    return [face for face in faces if face.score >= detect.MIN_SCORE]
+    return [face for face in faces if face.score >= detector.MIN_SCORE]
 
 
 def on_reduced(find: Callable[[list[Image]], list[Faces]], picture: Image) -> Faces:
@@ -120,7 +121,7 @@ def on_reduced(find: Callable[[list[Image]], list[Faces]], picture: Image) -> Fa
     small = cv2.resize(picture, None, fx=part, fy=part, interpolation=cv2.INTER_AREA) if part < 1 else picture
     sides = np.array(picture.shape[1::-1], np.float32) / np.array(small.shape[1::-1], np.float32)
     (faces,) = find([np.asarray(small, np.uint8)])
-    return [detect.Face(face.box * np.tile(sides, 2), face.landmarks * sides, face.score) for face in faces]
+    return [detector.Face(face.box * np.tile(sides, 2), face.landmarks * sides, face.score) for face in faces]
 
 
 def agreement(found: Sequence[Faces], reference: Sequence[Faces], pictures: Sequence[Image]) -> dict[str, Any]:
@@ -130,10 +131,10 @@ def agreement(found: Sequence[Faces], reference: Sequence[Faces], pictures: Sequ
         if not (faces and expected):
             missed, new = missed + (not faces and bool(expected)), new + (bool(faces) and not expected)
             continue
-        face, meant = (detect.choose(some, picture.shape) for some in (faces, expected))
+        face, meant = (detector.choose(some, picture.shape) for some in (faces, expected))
         assert face is not None and meant is not None
         matrix = align.similarity(meant.landmarks, align.TEMPLATE)
-        shared.append(detect.overlap(face.box, meant.box.tolist()))
+        shared.append(detector.overlap(face.box, meant.box.tolist()))
         moved.append(float(np.abs((face.landmarks - meant.landmarks) @ matrix[:, :2].T).max()))
     return {
         "missed": missed, "new": new, "least overlap": round(min(shared), 4),
@@ -257,7 +258,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, help="by default as above")
     asked = parser.parse_args()
-    device = detect.pick_device(asked.device)
+    device = detector.pick_device(asked.device)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     result: dict[str, Any] = {

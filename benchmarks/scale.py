@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fertools import images
 from fertools.drawn.corpus import write_whole
+from fertools.faces import images
 
 PEOPLE, PER_PERSON, PER_FOLDER = 160, 8, 100
 PACKAGES = ("numpy", "pyarrow", "torch", "opencv-python-headless", "pillow")

@@ -31,7 +31,7 @@ import torch
 from folds import faces
 
 from fertools.drawn import corpus
-from fertools.make_folds import make_folds
+from fertools.folds.make_folds import make_folds
 from manifests import files
 from trainer import store
 from trainer.fit import Asked, fit, pick_device

@@ -41,8 +41,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fertools.datasets import DATASETS
 from fertools.drawn.corpus import draw
-from fertools.make_folds import make_folds
-from fertools.prepare import prepare
+from fertools.folds.make_folds import make_folds
+from fertools.preparation.prepare import prepare
 from manifests import files
 from trainer import cost
 from trainer.bench import product_rate

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from fertools.dataset import Dataset
 from fertools.datasets import DATASETS
+from fertools.datasets.base import Dataset
 from fertools.errors import FertoolsError
 from manifests import files, schema
 
@@ -175,16 +175,17 @@ def draw(
             raise FertoolsError(f"{chosen.title} cannot be drawn; known: {drawable}")
         if published_counts and subjects:
             raise FertoolsError("--published-counts has as many people as published: leave --subjects out")
-        from fertools.drawn import corpus, layouts, published
+        from fertools.drawn import corpus, published
+        from fertools.drawn.layouts import registry
 
-        layout, root = layouts.find(chosen.name, form), raw or DATA / chosen.name
+        layout, root = registry.find(chosen.name, form), raw or DATA / chosen.name
         with progress_bar(f"drawing {chosen.title}") as progress:
             if published_counts:
                 num_images = published.draw(root, layout, seed, progress)
                 drawn = f"{num_images} images without faces, as many a class and split as published"
             else:
                 num_images = corpus.draw(root, subjects, seed, os.cpu_count(), progress, layout)
-                subjects = subjects or layouts.LAYOUTS[layout].num_subjects
+                subjects = subjects or registry.LAYOUTS[layout].num_subjects
                 drawn = f"{num_images} images of {subjects} drawn people; their factors are in factors.csv"
         typer.echo(f"{root}: {drawn}")
 
@@ -234,8 +235,8 @@ def prepare(
             )
         if address and engine is not EngineName.ray:
             raise FertoolsError("--address is of a Ray cluster: use it with --engine ray")
-        from fertools import prepare as library
-        from fertools.engines import Engine
+        from fertools.preparation import prepare as library
+        from fertools.preparation.engines import Engine
 
         workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
@@ -265,7 +266,7 @@ def make_folds(
 
     Example: fertools make-folds ck+ --num-folds 10
     """
-    from fertools import make_folds as library
+    from fertools.folds import make_folds as library
 
     with refusals():
         for path in files.find(manifests_dir, datasets):
@@ -285,7 +286,7 @@ def protocols(
 
     Example: fertools protocols ck+
     """
-    from fertools import protocol as library
+    from fertools.datasets import protocols as library
 
     with refusals():
         chosen = find_dataset(dataset).name if dataset else None
@@ -322,7 +323,7 @@ def export(
     with refusals(interrupted="nothing was written"):
         (manifest,) = files.find(manifests_dir, [dataset])
         out = out or Path("exports") / f"{manifest.stem}-{form.value}"
-        from fertools import export as library
+        from fertools.export import export as library
 
         if pixels:
             typer.echo(f"terms: {library.terms(files.read_metadata(manifest))}", err=True)
@@ -343,7 +344,7 @@ def show(
 
     Example: fertools show ck+ --out faces.png
     """
-    from fertools.show import contact_sheet
+    from fertools.export.contact_sheet import contact_sheet
 
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
@@ -376,10 +377,11 @@ def group(
     """
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
-        from fertools import detect, embed
-        from fertools import group as library
+        from fertools.faces import detector
+        from fertools.identities import embed
+        from fertools.identities import group as library
 
-        ready = embed.load(embedder, detect.pick_device(device))
+        ready = embed.load(embedder, detector.pick_device(device))
         typer.echo(f"{ready.name}: {ready.licence}", err=True)
         with progress_bar("embedding") as progress:
             made = library.group(manifest, ready, threshold, progress)
@@ -413,7 +415,7 @@ def audit(
         (manifest,) = files.find(manifests_dir, [dataset])
         if against and (splits or folds):
             raise FertoolsError("--against takes all faces: leave out --splits and --fold")
-        from fertools import audit as library
+        from fertools.checks import audit as library
 
         with progress_bar("auditing") as progress:
             if against:
@@ -446,15 +448,15 @@ def verify(
         chosen = find_dataset(dataset)
         root = raw or DATA / chosen.name
         labels = root / "labels.csv"
-        from fertools import verdict
-        from fertools import verify as library
+        from fertools.checks import release_report
+        from fertools.checks import verify as library
 
         with progress_bar(f"verifying {chosen.title}") as progress:
             judged = library.verify(
                 chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, deep=deep,
                 workers=os.cpu_count() or 1, progress=progress,
             )  # fmt: skip
-        typer.echo(json.dumps(dataclasses.asdict(judged)) if as_json else verdict.describe(judged))
+        typer.echo(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))
     raise typer.Exit(1 if judged.findings else 0)
 
 
@@ -471,7 +473,7 @@ def diff(
 
     Example: fertools diff old/ckplus.parquet ck+
     """
-    from fertools import diff as library
+    from fertools.checks import diff as library
 
     with refusals(2, "nothing was changed"):
         paths = [Path(name) if name.endswith(".parquet") else files.find(manifests_dir, [name])[0] for name in (a, b)]

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from fertools.datasets import DATASETS
-from fertools.make_folds import make_folds
-from fertools.prepare import prepare
+from fertools.folds.make_folds import make_folds
+from fertools.preparation.prepare import prepare
 from manifests import files, schema
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and some tests send it

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fertools.dataset import DatasetError, Quarantined, Sample
-from fertools.datasets import affectnet, npy
-from fertools.protocol import Protocol
+from fertools.datasets import affectnet
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.datasets.protocols import Protocol
+from fertools.datasets.readers import npy
 from manifests import schema
 
 IMAGES = "Manually_Annotated_Images"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fertools import align
-from fertools.align import TEMPLATE, AlignmentError, crop, crop_matrix, similarity
+from fertools.faces import align
+from fertools.faces.align import TEMPLATE, AlignmentError, crop, crop_matrix, similarity
 from manifests.schema import DEFAULT_CROP, Crop
 
 LARGE = Crop(256, "eyes-nose", "rgb")

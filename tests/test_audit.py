@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fertools import audit, leaks, splits
+from fertools.checks import audit, leaks, splits
+from fertools.checks.splits import Split, SplitError
 from fertools.cli import app
-from fertools.embed import Embedder
-from fertools.folds import step_folds
-from fertools.group import group
-from fertools.splits import Split, SplitError
+from fertools.folds.assign import step_folds
+from fertools.identities.embed import Embedder
+from fertools.identities.group import group
 from manifests import files
 
 LISTED = Path(__file__).with_name("ckplus_sequences.txt")

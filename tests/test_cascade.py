@@ -7,14 +7,14 @@ from facenet_pytorch import MTCNN
 from facenet_pytorch.models.utils.detect_face import imresample
 from torchvision.ops import nms
 
-from fertools import align, cascade
-from fertools.cascade import Cascade, suppress, suppress_contained
-from fertools.detect import CASCADE, FACTOR, MIN_FACE, MIN_SCORE, Detector, overlap, provenance
 from fertools.drawn import corpus
-from fertools.drawn.ckplus import plan
-from fertools.drawn.factors import sample_nuisance
-from fertools.drawn.render import render, render_colour
-from fertools.mtcnn import Sums, accumulate, levels, place
+from fertools.drawn.face.factors import sample_nuisance
+from fertools.drawn.face.render import render, render_colour
+from fertools.drawn.layouts.ckplus import plan
+from fertools.faces import align, cascade
+from fertools.faces.cascade import Cascade, suppress, suppress_contained
+from fertools.faces.detector import CASCADE, FACTOR, MIN_FACE, MIN_SCORE, Detector, overlap, provenance
+from fertools.faces.mtcnn import Sums, accumulate, levels, place
 
 
 def portrait(number, height, width, *, colour, scale=1.0):

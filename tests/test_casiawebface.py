@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from fertools import recordio
-from fertools.dataset import DatasetError, Quarantined, Sample
+from fertools.datasets.base import DatasetError, Quarantined, Sample
 from fertools.datasets.casiawebface import DATASET
+from fertools.datasets.readers import recordio
 
 JPEGS = [b"\xff\xd8\xff\xe0" + bytes([number]) * 9 for number in range(5)]
 PEOPLE = [0, 0, 1, 2, 2]  # who the five show, as the pack numbers them

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from fertools import images
-from fertools.dataset import DatasetError, Quarantined, Sample
 from fertools.datasets import ckextended, ckplus48
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.faces import images
 
 SEQUENCES = dict(line.split() for line in (Path(__file__).parent / "ckplus_sequences.txt").read_text().splitlines())
 

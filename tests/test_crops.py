@@ -10,16 +10,17 @@ import torch
 from PIL import Image
 from small_runs import CPU, asked, built, cut_short, silent
 
-from fertools import audit, diff, show
+from fertools.checks import audit, diff
 from fertools.datasets import DATASETS
 from fertools.drawn.corpus import draw
-from fertools.embed import Embedder
 from fertools.errors import FertoolsError
-from fertools.export import export
-from fertools.group import group
-from fertools.make_folds import make_folds
-from fertools.prepare import prepare
-from fertools.whiten import centre, fit_zca
+from fertools.export import contact_sheet
+from fertools.export.export import export
+from fertools.folds.make_folds import make_folds
+from fertools.folds.whitening import centre, fit_zca
+from fertools.identities.embed import Embedder
+from fertools.identities.group import group
+from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
 from trainer.config import ConfigError
@@ -75,7 +76,7 @@ def test_a_raw_folder_gives_the_crops_that_are_asked_for_and_says_how(photograph
 
 
 def test_a_contact_sheet_is_in_colour_and_no_larger(patterns, large_patterns):
-    small, large = show.contact_sheet(patterns), show.contact_sheet(large_patterns)
+    small, large = contact_sheet.contact_sheet(patterns), contact_sheet.contact_sheet(large_patterns)
     assert (small.mode, large.mode) == ("L", "RGB") and small.size == large.size
     red, green, blue = np.moveaxis(np.asarray(large)[28:140, :112].astype(int), -1, 0)  # the first face
     np.testing.assert_array_equal(red, np.asarray(small)[28:140, :112])

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fertools.make_folds import make_folds
-from fertools.whiten import centre, fit_zca
+from fertools.folds.make_folds import make_folds
+from fertools.folds.whitening import centre, fit_zca
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
 from trainer.data import FoldData, standardize, whitener

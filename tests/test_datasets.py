@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from pictures import write_video
 
-from fertools.dataset import DatasetError, Quarantined, Sample
 from fertools.datasets import DATASETS, bu3dfe, ckplus, folder, jaffe, oulucasia
-from fertools.protocol import find
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.datasets.protocols import find
 from manifests import schema
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fertools import images
-from fertools.detect import Detector, Face, as_stored, choose, most_frontal, upright
+from fertools.faces import images
+from fertools.faces.detector import Detector, Face, as_stored, choose, most_frontal, upright
 
 
 def face(x, y, size, score=0.99):

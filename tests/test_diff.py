@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fertools import cli
-from fertools import diff as library
-from fertools.diff import SHOWN, Change, Column, describe, diff
+from fertools.checks import diff as library
+from fertools.checks.diff import SHOWN, Change, Column, describe, diff
 from manifests import files, schema
 from manifests.schema import ManifestError
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from fertools.drawn import corpus
-from fertools.drawn.ckplus import plan
 from fertools.drawn.corpus import draw, frames, person
-from fertools.drawn.expressions import sample_peak
-from fertools.drawn.factors import Action, sample_identity, sample_nuisance
-from fertools.drawn.render import landmarks, render, render_colour
+from fertools.drawn.face.expressions import sample_peak
+from fertools.drawn.face.factors import Action, sample_identity, sample_nuisance
+from fertools.drawn.face.render import landmarks, render, render_colour
+from fertools.drawn.layouts.ckplus import plan
 from fertools.errors import FertoolsError
 
 SIZE = (490, 640)

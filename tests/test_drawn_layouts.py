@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fertools import cli, images
-from fertools.dataset import Quarantined, Sample
+from fertools import cli
 from fertools.datasets import DATASETS
-from fertools.drawn import bu3dfe, casiawebface, ckplus, corpus, mmi, oulucasia, photographs, published, rafdb
+from fertools.datasets.base import Quarantined, Sample
+from fertools.drawn import corpus, published
 from fertools.drawn.corpus import draw, frames, shots
-from fertools.drawn.layouts import LAYOUTS, find
-from fertools.drawn.photographs import count_out, deal
+from fertools.drawn.layouts import bu3dfe, casiawebface, ckplus, mmi, oulucasia, photographs, rafdb
+from fertools.drawn.layouts.photographs import count_out, deal
+from fertools.drawn.layouts.registry import LAYOUTS, find
 from fertools.drawn.recording import Shot, is_piece
 from fertools.errors import FertoolsError
+from fertools.faces import images
 
 ALL = sorted(LAYOUTS)
 SMALL = [name for name in ALL if name != "ckplus"]  # which is drawn in test_drawn.py, and read in test_prepare.py

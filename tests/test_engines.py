@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fertools import chunks
 from fertools.datasets import DATASETS
-from fertools.engines import Engine, local, ray
 from fertools.errors import FertoolsError
-from fertools.prepare import prepare
+from fertools.preparation import chunks
+from fertools.preparation.engines import Engine, local, ray
+from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import ManifestError
 

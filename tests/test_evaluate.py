@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_runs import CPU, asked, silent
 
-from fertools.make_folds import make_folds
+from fertools.folds.make_folds import make_folds
 from manifests import files, schema
 from trainer import report
 from trainer.errors import TrainerError

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from fertools import formats
 from fertools.cli import app
-from fertools.dataset import Sample
+from fertools.datasets.base import Sample
 from fertools.datasets.folder import DATASET as FOLDER
-from fertools.export import ExportError, export
-from fertools.formats import FORMATS, picture_key
-from fertools.make_folds import make_folds
+from fertools.export import formats
+from fertools.export.export import ExportError, export
+from fertools.export.formats import FORMATS, picture_key
+from fertools.folds.make_folds import make_folds
 from manifests import files, schema
 from manifests.schema import ManifestError
 

@@ -3,9 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fertools import images
-from fertools.dataset import DatasetError, Quarantined, Sample
-from fertools.datasets import fer2013, ferplus, pixels
+from fertools.datasets import fer2013, ferplus
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.datasets.readers import pixel_tables
+from fertools.faces import images
 
 GREY = " ".join(["7"] * 2304)
 RAMP = " ".join(str(place % 251) for place in range(2304))  # 251 is prime: no two rows of the image are equal
@@ -51,7 +52,7 @@ def test_a_table_is_read_by_its_names_and_every_image_is_found_again_at_its_plac
     samples, bad = found(fer2013.DATASET, tmp_path)
     assert [(s.label, s.split) for s in samples] == [("0", "train"), ("6", "validation"), ("3", "test")]
     assert bad == [] and {s.subject for s in samples} == {None}
-    last, grey, first = (images.decode(pixels.read(tmp_path, sample)) for sample in reversed(samples))
+    last, grey, first = (images.decode(pixel_tables.read(tmp_path, sample)) for sample in reversed(samples))
     assert first.shape == (48, 48, 3) and (first == last).all() and (grey == 7).all()
     assert first[0, 47, 0] == 47 and first[1, 0, 0] == 48 and first[47, 47, 0] == 2303 - 9 * 251
 
@@ -79,7 +80,7 @@ def test_a_bad_row_is_named_and_the_next_one_is_still_found(tmp_path, row, reaso
     samples, [(path, why)] = found(fer2013.DATASET, tmp_path)
     assert [s.label for s in samples] == ["1", "2"] and path == "fer2013.csv"
     assert why.startswith("row 2: ") and reason in why
-    assert images.decode(pixels.read(tmp_path, samples[1]))[1, 0, 0] == 48
+    assert images.decode(pixel_tables.read(tmp_path, samples[1]))[1, 0, 0] == 48
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_table_that_changed_since_it_was_listed_is_refused(tmp_path):
     [sample], _ = found(fer2013.DATASET, tmp_path)
     put(tmp_path, {"fer2013.csv": table(f"0,{GREY[:-2]},Training")})
     with pytest.raises(DatasetError, match="fer2013.csv has no image at byte 21 any more"):
-        pixels.read(tmp_path, sample)
+        pixel_tables.read(tmp_path, sample)
 
 
 # --- FER2013

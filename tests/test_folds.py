@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fertools.folds import FoldError, step_folds
+from fertools.folds.assign import FoldError, step_folds
 
 # The published list CK+_10-fold_sample_IDascendorder_step10: the people of each fold and their labelled sequences.
 CKPLUS = """

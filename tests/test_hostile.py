@@ -14,9 +14,9 @@ import pytest
 from pictures import encoded, png_header
 from PIL import Image
 
-from fertools.align import AlignmentError, crop_matrix
-from fertools.detect import Detector
-from fertools.images import ImageError, decode
+from fertools.faces.align import AlignmentError, crop_matrix
+from fertools.faces.detector import Detector
+from fertools.faces.images import ImageError, decode
 from manifests import files
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 100, 3), dtype=np.uint8)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 
-from fertools import identity
-from fertools.embed import Embedder, EmbedderError
-from fertools.group import GroupError, describe, group, stored
+from fertools.identities import clustering
+from fertools.identities.embed import Embedder, EmbedderError
+from fertools.identities.group import GroupError, describe, group, stored
 from manifests import files
 
 
@@ -28,12 +28,12 @@ def same_partition(left, right):
 def test_parts_linked_by_themselves_are_average_linkage_of_all(threshold, noise):
     vectors, _ = people(noise=noise)
     whole = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=1 - threshold)
-    assert same_partition(identity.group(vectors, threshold), whole.fit_predict(vectors.astype(np.float64)))
+    assert same_partition(clustering.group(vectors, threshold), whole.fit_predict(vectors.astype(np.float64)))
 
 
 def test_a_chain_of_look_alikes_does_not_hold():
     angles = np.deg2rad(np.arange(0, 170, 10))  # neighbours 10 degrees apart, ends 160
-    groups = identity.group(np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32), np.cos(np.deg2rad(25)))
+    groups = clustering.group(np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32), np.cos(np.deg2rad(25)))
     spans = [np.ptp(angles[groups == name]) for name in set(groups.tolist())]
     assert len(spans) >= 3 and max(spans) < np.deg2rad(60)
 
@@ -41,24 +41,24 @@ def test_a_chain_of_look_alikes_does_not_hold():
 def test_the_order_of_faces_does_not_matter():
     vectors, _ = people(noise=0.8)
     order = np.random.default_rng(1).permutation(len(vectors))
-    assert same_partition(identity.group(vectors, 0.5)[order], identity.group(vectors[order], 0.5))
+    assert same_partition(clustering.group(vectors, 0.5)[order], clustering.group(vectors[order], 0.5))
 
 
 def test_people_are_told_apart_without_a_threshold_and_without_names():
     vectors, who = people(noise=0.45)
-    groups = identity.group(vectors, identity.choose_threshold(vectors, np.random.default_rng(0)))
-    found = identity.agreement(groups, who)
+    groups = clustering.group(vectors, clustering.choose_threshold(vectors, np.random.default_rng(0)))
+    found = clustering.agreement(groups, who)
     assert min(found.precision, found.recall) > 0.97
-    assert identity.purity(vectors, groups, 0.5) > 0.95
+    assert clustering.purity(vectors, groups, 0.5) > 0.95
 
 
 def test_the_estimate_of_purity_follows_the_truth_and_does_not_flatter():
     vectors, who = people(60, size=24, noise=0.4)
     truth, estimate = [], []
     for threshold in (0.15, 0.3, 0.4, 0.5, 0.6):
-        groups = identity.group(vectors, threshold)
-        truth.append(identity.agreement(groups, who).precision)
-        estimate.append(identity.purity(vectors, groups, threshold))
+        groups = clustering.group(vectors, threshold)
+        truth.append(clustering.agreement(groups, who).precision)
+        estimate.append(clustering.purity(vectors, groups, threshold))
     assert truth[0] < 0.4 and truth[-1] > 0.99
     assert estimate == sorted(estimate) and estimate[-1] > 0.95
     assert all(told <= true + 0.03 for told, true in zip(estimate, truth, strict=True))
@@ -67,41 +67,41 @@ def test_the_estimate_of_purity_follows_the_truth_and_does_not_flatter():
 @pytest.mark.parametrize("strangers", [3.0, 0.3])
 def test_about_so_many_strangers_lie_above_the_threshold(strangers):
     vectors, _ = people(3000, 1, size=64)
-    threshold = identity.choose_threshold(vectors, np.random.default_rng(0), strangers)
+    threshold = clustering.choose_threshold(vectors, np.random.default_rng(0), strangers)
     above = ((vectors @ vectors.T) >= threshold).sum(1).mean() - 1
     assert strangers / 3 < above < strangers * 2
 
 
 def test_more_faces_ask_for_a_higher_threshold():
     few, many = (people(number, 1, size=64)[0] for number in (200, 4000))
-    low, high = (identity.choose_threshold(some, np.random.default_rng(0)) for some in (few, many))
+    low, high = (clustering.choose_threshold(some, np.random.default_rng(0)) for some in (few, many))
     assert high > low + 0.02
 
 
 def test_many_faces_are_searched_in_fewer_dimensions_with_the_same_groups(monkeypatch):
     vectors, _ = people(60, 5, size=256, noise=0.5)
-    exact = identity.group(vectors, 0.5)
-    monkeypatch.setattr(identity, "EXACT_FACES", 10)
-    assert same_partition(exact, identity.group(vectors, 0.5))
+    exact = clustering.group(vectors, 0.5)
+    monkeypatch.setattr(clustering, "EXACT_FACES", 10)
+    assert same_partition(exact, clustering.group(vectors, 0.5))
 
 
 def test_a_part_that_is_too_large_is_cut_into_parts_that_mix_fewer_people(monkeypatch):
     vectors, who = people(20, 8, noise=0.35)
-    whole = identity.agreement(identity.group(vectors, 0.2), who)
-    monkeypatch.setattr(identity, "MAX_PART", 16)
-    cut = identity.agreement(identity.group(vectors, 0.2), who)  # all hang together at 0.2
+    whole = clustering.agreement(clustering.group(vectors, 0.2), who)
+    monkeypatch.setattr(clustering, "MAX_PART", 16)
+    cut = clustering.agreement(clustering.group(vectors, 0.2), who)  # all hang together at 0.2
     assert cut.precision > whole.precision and cut.recall > 0.9
 
 
 def test_more_copies_of_one_picture_than_are_linked_at_once(monkeypatch):
-    monkeypatch.setattr(identity, "MAX_PART", 16)
-    groups = identity.group(np.repeat(np.eye(3, dtype=np.float32), 40, axis=0), 0.5)
+    monkeypatch.setattr(clustering, "MAX_PART", 16)
+    groups = clustering.group(np.repeat(np.eye(3, dtype=np.float32), 40, axis=0), 0.5)
     assert all(len(set(groups[i : i + 40].tolist())) <= 3 for i in (0, 40, 80))
     assert len(set(groups.tolist())) <= 9
 
 
 def test_b_cubed_by_hand():
-    found = identity.agreement(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1]))
+    found = clustering.agreement(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1]))
     assert found.precision == pytest.approx(11 / 15) and found.recall == pytest.approx(11 / 15)
 
 

@@ -5,7 +5,7 @@ import pytest
 from pictures import encoded, png_header
 from PIL import Image
 
-from fertools.images import ImageError, decode, inspect, read_bytes
+from fertools.faces.images import ImageError, decode, inspect, read_bytes
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fertools import align, likeness
-from fertools.drawn.expressions import sample_peak
-from fertools.drawn.factors import sample_identity, sample_nuisance
-from fertools.drawn.render import landmarks, render
+from fertools.drawn.face.expressions import sample_peak
+from fertools.drawn.face.factors import sample_identity, sample_nuisance
+from fertools.drawn.face.render import landmarks, render
+from fertools.faces import align, near_copies
 
 PEOPLE, SHOTS = 8, 3
 
@@ -41,12 +41,12 @@ def photographs():
 @pytest.fixture(scope="module")
 def pictures(photographs):
     rng = np.random.default_rng(0)
-    return likeness.thumbnails(np.stack([cut(*photograph, rng) for photograph in photographs]))
+    return near_copies.thumbnails(np.stack([cut(*photograph, rng) for photograph in photographs]))
 
 
 def pairs(pictures, recordings=None):
     unknown = np.full(len(pictures), -1)
-    found = likeness.near_copies(pictures, unknown if recordings is None else recordings)
+    found = near_copies.near_copies(pictures, unknown if recordings is None else recordings)
     return set(zip(found.left.tolist(), found.right.tolist(), strict=True))
 
 
@@ -61,7 +61,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_copy_is_found_and_nothing_else(photographs, pictures, change):
     rng = np.random.default_rng(1)
-    copies = likeness.thumbnails(np.stack([cut(*change(*photograph), rng) for photograph in photographs]))
+    copies = near_copies.thumbnails(np.stack([cut(*change(*photograph), rng) for photograph in photographs]))
     num = len(pictures)
     found = pairs(np.concatenate([pictures, copies]))
     true = {(row, row + num) for row in range(num)}
@@ -69,8 +69,8 @@ def test_a_changed_copy_is_found_and_nothing_else(photographs, pictures, change)
 
 
 def test_a_mirror_image_turns_the_bits_of_odd_waves_and_no_others(pictures):
-    turned = likeness.hashes(pictures) ^ likeness.hashes(np.ascontiguousarray(pictures[:, :, ::-1]))
-    assert set(np.bitwise_count(turned).tolist()) == {int(likeness.ODD.sum())} and len(set(turned.tolist())) == 1
+    turned = near_copies.hashes(pictures) ^ near_copies.hashes(np.ascontiguousarray(pictures[:, :, ::-1]))
+    assert set(np.bitwise_count(turned).tolist()) == {int(near_copies.ODD.sum())} and len(set(turned.tolist())) == 1
 
 
 def test_frames_of_one_recording_are_not_compared(pictures):
@@ -81,21 +81,21 @@ def test_frames_of_one_recording_are_not_compared(pictures):
 
 
 def test_empty_pictures_are_no_copies_of_each_other(pictures):
-    flat = np.full((5, likeness.SIDE, likeness.SIDE), 90, np.uint8)
+    flat = np.full((5, near_copies.SIDE, near_copies.SIDE), 90, np.uint8)
     assert pairs(np.concatenate([flat, pictures])) == set()
     assert pairs(flat) == set() and pairs(flat[:0]) == set()
 
 
 def test_among_many_faces_fewer_bits_may_differ(pictures, monkeypatch):
-    assert likeness._reach(likeness.hashes(pictures)) == likeness.MAX_DISTANCE
-    monkeypatch.setattr(likeness, "MAX_CANDIDATES", 10)
-    assert likeness._reach(likeness.hashes(pictures)) < likeness.MAX_DISTANCE
+    assert near_copies._reach(near_copies.hashes(pictures)) == near_copies.MAX_DISTANCE
+    monkeypatch.setattr(near_copies, "MAX_CANDIDATES", 10)
+    assert near_copies._reach(near_copies.hashes(pictures)) < near_copies.MAX_DISTANCE
 
 
 def test_registered_pictures_correlate_whatever_moved_them():
-    picture = likeness.thumbnails(cut(*shoot(0, 0), np.random.default_rng(2))[None])[0]
+    picture = near_copies.thumbnails(cut(*shoot(0, 0), np.random.default_rng(2))[None])[0]
     warp = np.array([[1.02, 0.03, -1.0], [-0.03, 0.99, 1.5]])
     moved = cv2.warpAffine(picture, warp, picture.shape, borderMode=cv2.BORDER_REPLICATE)
     plain = np.corrcoef(picture.ravel(), moved.ravel())[0, 1]
-    assert likeness.registered(picture, moved) > 0.99 > 0.98 > plain
-    assert likeness.registered(picture, np.zeros_like(picture)) == 0
+    assert near_copies.registered(picture, moved) > 0.99 > 0.98 > plain
+    assert near_copies.registered(picture, np.zeros_like(picture)) == 0

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fertools.folds import FoldError
-from fertools.make_folds import describe, make_folds
+from fertools.folds.assign import FoldError
+from fertools.folds.make_folds import describe, make_folds
 from manifests import files, schema
 
 SUBJECTS = [f"p{row // 4}" for row in range(40)]  # forty faces of ten people

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from pictures import write_video
 
-from fertools import images, video
-from fertools.dataset import DatasetError, Quarantined, Sample
+from fertools.datasets.base import DatasetError, Quarantined, Sample
 from fertools.datasets.mmi import DATASET
+from fertools.datasets.readers import video
+from fertools.faces import images
 
 FOLDER = "Sessions/7"
 VIDEO, OWN = f"{FOLDER}/S002-106.avi", f"{FOLDER}/S002-106.xml"

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_runs import CPU, asked, silent
 
-from fertools.make_folds import make_folds
+from fertools.folds.make_folds import make_folds
 from manifests import files
 from trainer import evaluate, fit, load
 from trainer.data import FoldData

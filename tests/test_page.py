@@ -21,8 +21,8 @@ from PIL import Image
 from small_runs import CPU, asked, silent
 from typer.testing import CliRunner
 
-from fertools.drawn.factors import Action, sample_identity, sample_nuisance
-from fertools.drawn.render import render_colour
+from fertools.drawn.face.factors import Action, sample_identity, sample_nuisance
+from fertools.drawn.face.render import render_colour
 from manifests import files
 from trainer import load, page, photos
 from trainer.cli import app

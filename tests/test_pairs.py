@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fertools import pairs
+from fertools.folds import pairs
 
 
 @given(

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from fertools.datasets import DATASETS
-from fertools.images import decode
-from fertools.prepare import prepare
+from fertools.faces.images import decode
+from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop
 from trainer.photos import PhotoError, read

@@ -14,11 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fertools.datasets import DATASETS
-from fertools.drawn import ckplus, corpus
-from fertools.drawn.factors import sample_nuisance
-from fertools.drawn.photographs import at_large, close_up
-from fertools.drawn.render import render_colour
-from fertools.prepare import prepare
+from fertools.drawn import corpus
+from fertools.drawn.face.factors import sample_nuisance
+from fertools.drawn.face.render import render_colour
+from fertools.drawn.layouts import ckplus
+from fertools.drawn.layouts.photographs import at_large, close_up
+from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP
 from trainer import photos, predict

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from pictures import png_header
 
-from fertools import chunks
-from fertools import prepare as library
 from fertools.datasets import DATASETS
-from fertools.earlier import EarlierError
-from fertools.engines import Engine
-from fertools.prepare import PrepareError, prepare
+from fertools.preparation import chunks
+from fertools.preparation import prepare as library
+from fertools.preparation.engines import Engine
+from fertools.preparation.prepare import PrepareError, prepare
+from fertools.preparation.previous import EarlierError
 from manifests import files
 
 CKPLUS = DATASETS["ckplus"]
@@ -88,8 +88,8 @@ def test_what_is_wrong_is_named_and_the_rest_goes_on(hostile, tmp_path):
 
 
 def test_a_row_says_where_its_pixels_are_from(drawn_manifest, drawn_raw):
-    from fertools.align import crop
-    from fertools.images import decode
+    from fertools.faces.align import crop
+    from fertools.faces.images import decode
 
     row = files.read(drawn_manifest, images=True).slice(7, 1).to_pylist()[0]
     grey = decode((drawn_raw / row["source"]).read_bytes())[..., 0]

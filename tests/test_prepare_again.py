@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 
-from fertools import chunks, detect
 from fertools.datasets import DATASETS
-from fertools.earlier import EarlierError
-from fertools.make_folds import make_folds
-from fertools.prepare import prepare
+from fertools.faces import detector
+from fertools.folds.make_folds import make_folds
+from fertools.preparation import chunks
+from fertools.preparation.prepare import prepare
+from fertools.preparation.previous import EarlierError
 from manifests import files, schema
 
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
@@ -148,7 +149,7 @@ def test_another_crop_or_other_weights_do_all_again_when_asked(raw, out, monkeyp
         again(raw, out, crop=crop)
     made, summary = again(raw, out, crop=crop, overwrite=True)
     assert made == summary.usable and same_as_fresh(raw, out, crop=crop)
-    monkeypatch.setattr(detect, "provenance", lambda: {"weights_sha256": "other"})
+    monkeypatch.setattr(detector, "provenance", lambda: {"weights_sha256": "other"})
     with pytest.raises(EarlierError, match="other options or weights"):
         prepare(DATASETS["affectnet"], raw, out, crop=crop)
 

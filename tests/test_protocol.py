@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from fertools.dataset import Sample
 from fertools.datasets import bu3dfe, oulucasia
+from fertools.datasets.base import Sample
 from fertools.datasets.ckplus import LABELS
-from fertools.protocol import CROSS_DATASET, PROTOCOLS, SIX, ProtocolError, describe, find
+from fertools.datasets.protocols import CROSS_DATASET, PROTOCOLS, SIX, ProtocolError, describe, find
 
 # Published counts of labelled sequences (CK+ ReadMe; Lucey et al. 2010, table 2), by code.
 COUNTS = {"1": 45, "2": 18, "3": 59, "4": 25, "5": 69, "6": 28, "7": 83}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fertools.dataset import DatasetError, Quarantined, Sample
-from fertools.datasets import rafdb, raw
+from fertools.datasets import rafdb
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.datasets.readers import raw_folder
 from manifests import schema
 
 LIST = "basic/EmoLabel/list_patition_label.txt"
@@ -185,7 +186,7 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path, text, words):
 
 def test_a_list_without_line_ends_is_read_in_pieces(tmp_path):
     put(tmp_path, {"list.txt": "x" * 200_000})
-    assert [len(line) for line in raw.lines(tmp_path, Path("list.txt"))] == [65536, 65536, 65536, 3392]
+    assert [len(line) for line in raw_folder.lines(tmp_path, Path("list.txt"))] == [65536, 65536, 65536, 3392]
 
 
 # --- originals, their annotations, versions

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fertools import recordio
-from fertools.recordio import MAGIC, RecordError
+from fertools.datasets.readers import recordio
+from fertools.datasets.readers.recordio import MAGIC, RecordError
 
 payloads = st.lists(st.one_of(st.just(MAGIC), st.binary(max_size=9), st.binary(min_size=4, max_size=4)), max_size=9)
 packs = st.lists(payloads.map(b"".join), min_size=1, max_size=6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_runs import CPU, silent
 
-from fertools.protocol import PROTOCOLS
+from fertools.datasets.protocols import PROTOCOLS
 from manifests import files
 from trainer import price, reproduce, tables
 from trainer.errors import TrainerError

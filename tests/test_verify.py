@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from fertools import cli, images
-from fertools.dataset import Dataset, DatasetError, Quarantined, Release, Sample, files_below
+from fertools import cli
+from fertools.checks.release_report import SHOWN, describe
+from fertools.checks.verify import CHUNK, verify
 from fertools.datasets import ckplus
-from fertools.verdict import SHOWN, describe
-from fertools.verify import CHUNK, verify
+from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below
+from fertools.faces import images
 
 NAMES = {"a": "anger", "f": "fear"}
 COUNTS = {"train": {"a": 6, "f": 4}, "test": {"a": 3, "f": 1}}

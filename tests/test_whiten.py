@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fertools.whiten import WhiteningError, centre, fit_zca
+from fertools.folds.whitening import WhiteningError, centre, fit_zca
 
 
 def faces_of(num, generator, side=12):

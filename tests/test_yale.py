@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pictures import encoded
 
-from fertools import images
-from fertools.dataset import DatasetError, Quarantined, Sample
 from fertools.datasets import yale
+from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.faces import images
 
 WHOLE = [f"subject{person:02d}.{condition}" for person in range(1, 16) for condition in yale.CONDITIONS]
 

@@ -77,18 +77,20 @@ def find_extra(manifest: Path, data: FoldData) -> Extra:
 
 def _thumbnails(manifest: Path, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Return ascending rows' faces, small, as any manifest has them."""
-    from fertools import likeness
+    from fertools.faces import near_copies
 
     crop = files.read_crop(manifest).least
-    return np.concatenate([likeness.thumbnails(files.read_images(manifest, some, crop)) for some in by_row_group(rows)])
+    return np.concatenate(
+        [near_copies.thumbnails(files.read_images(manifest, some, crop)) for some in by_row_group(rows)]
+    )
 
 
 def _near_copies(faces: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which faces are near copies of one that is held out."""
-    from fertools import likeness
+    from fertools.faces import near_copies
 
     recordings = np.repeat([0, 1], [len(faces), len(held_out)])  # within a recording, none are sought
-    found = likeness.near_copies(np.concatenate([faces, held_out]), recordings)
+    found = near_copies.near_copies(np.concatenate([faces, held_out]), recordings)
     near = np.zeros(len(faces), bool)
     near[found.left] = True
     return near

@@ -95,7 +95,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         PhotoError: it gives none; the message is the reason.
     """
-    from fertools import images
+    from fertools.faces import images
 
     try:
         return images.decode(data)
@@ -105,12 +105,12 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 def finder(crop: Crop, device: str) -> Callable[[NDArray[np.uint8]], tuple[Found, ...]]:
     """Return what gives the faces of a picture, the one that is meant first, and raises PhotoError where is none."""
-    from fertools import detect
+    from fertools.faces import detector
 
-    detector = detect.Detector(device)
+    detect = detector.Detector(device)
 
     def faces(image: NDArray[np.uint8]) -> tuple[Found, ...]:
-        photo = _cut(Photo(Path(), image=image), image, detector(image), crop)
+        photo = _cut(Photo(Path(), image=image), image, detect(image), crop)
         if not photo.faces:
             raise PhotoError(photo.reason)
         return photo.faces
@@ -171,8 +171,8 @@ def _below(folder: Path, leave_out: set[str]) -> Iterator[tuple[Path, str | None
 
 def pictures(files: Iterable[Entry]) -> Iterator[Photo]:
     """Yield photographs, and every frame of videos, told from one another by how their files begin; no faces yet."""
-    from fertools import images
     from fertools.errors import FertoolsError
+    from fertools.faces import images
     from trainer import frames
 
     for entry in files:
@@ -209,8 +209,8 @@ def camera(number: int) -> Iterator[Photo]:
 
 
 def _photograph(entry: Entry) -> Photo:
-    from fertools import images
     from fertools.errors import FertoolsError
+    from fertools.faces import images
 
     if entry.reason:
         return Photo(entry.path, reason=entry.reason, place=entry.place)
@@ -243,12 +243,12 @@ def find(
         only_largest: give but the face that is meant, several times faster.
         together: how many pictures a batch has at most; it changes no face.
     """
-    from fertools import detect
+    from fertools.faces import detector
 
-    detector = detect.Detector(device)
+    detect = detector.Detector(device)
     for batch in _batches(opened, together):
         readable = [photo.image for photo in batch if photo.image is not None]
-        faces = iter(detector.batch(readable, only_largest=only_largest))
+        faces = iter(detect.batch(readable, only_largest=only_largest))
         yield [
             photo if photo.image is None else _cut(photo, photo.image, next(faces), crop, only_largest)
             for photo in batch
@@ -256,7 +256,7 @@ def find(
 
 
 def _batches(opened: Iterable[Photo], together: int) -> Iterator[list[Photo]]:
-    from fertools.images import MAX_PIXELS
+    from fertools.faces.images import MAX_PIXELS
 
     batch: list[Photo] = []
     num_pixels = 0
@@ -274,11 +274,11 @@ def _cut(photo: Photo, image: NDArray[np.uint8], faces: list[Any], crop: Crop, o
     """Return a picture with its faces cut out of it."""
     import cv2
 
-    from fertools import align, detect
+    from fertools.faces import align, detector
 
     if not faces:
         return replace(photo, reason=NO_FACE)
-    meant = detect.choose(faces, image.shape)
+    meant = detector.choose(faces, image.shape)
     ordered = [meant, *([] if only_largest else (face for face in faces if face is not meant))]
     grey = crop.color == "grey"
     seen = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) if grey else image

@@ -1,6 +1,5 @@
 """Every dataset adapter, by name. To add one: write its file, import it here."""
 
-from fertools.dataset import Dataset
 from fertools.datasets import (
     affectnet,
     bu3dfe,
@@ -17,6 +16,7 @@ from fertools.datasets import (
     rafdb,
     yale,
 )
+from fertools.datasets.base import Dataset
 
 MODULES = (
     ckplus, oulucasia, rafdb, affectnet, bu3dfe, mmi, casiawebface, fer2013, ferplus, jaffe, yale,

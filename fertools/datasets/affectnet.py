@@ -9,8 +9,9 @@ arXiv:2410.22506.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fertools.dataset import Dataset, DatasetError, Landmarks, Quarantined, Release, Sample, refuse_folder
-from fertools.datasets import affectnet_crops, affectnet_lists, raw
+from fertools.datasets import affectnet_crops, affectnet_lists
+from fertools.datasets.base import Dataset, DatasetError, Landmarks, Quarantined, Release, Sample, refuse_folder
+from fertools.datasets.readers import raw_folder
 
 LABELS = {  # 8 (none), 9 (uncertain) and 10 (no face) are labels of samples, and no expression
     "0": "neutral",
@@ -32,7 +33,7 @@ DERIVED = {*"01234567", "happy", "happiness"}  # some folders of copies that are
 def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
     """Yield every labelled face below root: in the order of the lists, or crops in path order."""
     assert labels is None, "AffectNet has its own labels"
-    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     lists, parts = _lists(root, tree), _parts(root, tree)
     if lists and parts:
         one, other = next(iter(lists.values())), next(iter(parts.values()))
@@ -45,13 +46,13 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
         yield Quarantined(path, "labelled by a network, not by people; not read", "aside")
     if lists:
         if not (images := _only(root, tree, IMAGES)):
-            raise refuse_folder(root / raw.still_packed(tree), DATASET)
+            raise refuse_folder(root / raw_folder.still_packed(tree), DATASET)
         yield from affectnet_lists.samples(root, lists, images)
     else:
         yield from _crops(root, tree, parts)
 
 
-def _only(root: Path, tree: raw.Tree, *names: str) -> Path | None:
+def _only(root: Path, tree: raw_folder.Tree, *names: str) -> Path | None:
     """Return the only thing of these names below root; null where there is none."""
     found = [folder[name] for folder in tree.values() for name in names if name in folder]
     if len(found) > 1:
@@ -59,19 +60,19 @@ def _only(root: Path, tree: raw.Tree, *names: str) -> Path | None:
     return found[0] if found else None
 
 
-def _lists(root: Path, tree: raw.Tree) -> dict[str, Path]:
+def _lists(root: Path, tree: raw_folder.Tree) -> dict[str, Path]:
     """Return which of the two lists is where."""
     return {name: path for name in affectnet_lists.SPLITS if (path := _only(root, tree, name))}
 
 
-def _parts(root: Path, tree: raw.Tree) -> dict[str, Path]:
+def _parts(root: Path, tree: raw_folder.Tree) -> dict[str, Path]:
     """Return which parts of the crops, train or test, are where."""
     names = affectnet_crops.SPLITS
     parts = {split: _only(root, tree, *(name for name in names if names[name] == split)) for split in names.values()}
     return {split: part for split, part in parts.items() if part and part in tree}
 
 
-def _crops(root: Path, tree: raw.Tree, parts: Mapping[str, Path]) -> Iterator[Sample | Quarantined]:
+def _crops(root: Path, tree: raw_folder.Tree, parts: Mapping[str, Path]) -> Iterator[Sample | Quarantined]:
     for name, split in (("train_set", "train"), ("val_set", "test")):
         if split not in parts:
             yield Quarantined(next(iter(parts.values())).with_name(name), f"missing: the {split} part is not read")
@@ -83,7 +84,7 @@ def _crops(root: Path, tree: raw.Tree, parts: Mapping[str, Path]) -> Iterator[Sa
             yield from affectnet_crops.samples(root, names["images"], names["annotations"], split)
 
 
-def _refusal(root: Path, tree: raw.Tree) -> DatasetError:
+def _refusal(root: Path, tree: raw_folder.Tree) -> DatasetError:
     """Return the error for a folder that is not AffectNet; a copy that is sorted by class is told what to do."""
     for folder, names in tree.items():
         if len(classes := sorted(DERIVED & set(names))) > 1:
@@ -92,7 +93,7 @@ def _refusal(root: Path, tree: raw.Tree) -> DatasetError:
                 "mean another expression than AffectNet's; say what yours mean in a CSV with columns path, expression, "
                 f"and read it with: fertools prepare folder --raw {root} --labels CSV"
             )
-    return refuse_folder(root / raw.still_packed(tree), DATASET)
+    return refuse_folder(root / raw_folder.still_packed(tree), DATASET)
 
 
 def landmarks(root: Path, sample: Sample) -> Landmarks | None:
@@ -102,7 +103,7 @@ def landmarks(root: Path, sample: Sample) -> Landmarks | None:
 
 def release(root: Path) -> str:
     """Return which layout lies below root: photographs, crops, or AffectNet+."""
-    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     if _lists(root, tree):
         return "photographs"
     for part in _parts(root, tree).values():

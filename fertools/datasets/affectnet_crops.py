@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fertools.dataset import DatasetError, Landmarks, Quarantined, Sample, files_below
-from fertools.datasets import raw
 from fertools.datasets.affectnet_lists import CODES, five_points
-from fertools.datasets.npy import read_numbers
+from fertools.datasets.base import DatasetError, Landmarks, Quarantined, Sample, files_below
+from fertools.datasets.readers import raw_folder
+from fertools.datasets.readers.npy import read_numbers
 
 SPLITS = {"train_set": "train", "val_set": "test", "valid_set": "test", "validation_set": "test"}
 ARRAY, JSON = "_exp.npy", ".json"
@@ -51,7 +51,7 @@ def _annotated(root: Path, annotations: Path, found: dict[str, str]) -> Iterator
             ending = ARRAY if entry.name.endswith(ARRAY) else JSON
             if not entry.name.endswith(ending) or entry.name.startswith("."):
                 continue
-            if entry.is_symlink() and not raw.is_file_below(root, annotations / entry.name):
+            if entry.is_symlink() and not raw_folder.is_file_below(root, annotations / entry.name):
                 path = annotations / entry.name
                 yield Quarantined(path, "a symbolic link that leaves the raw folder; it was not followed")
             elif found.get(name := entry.name.removesuffix(ending)) != ARRAY:
@@ -113,9 +113,9 @@ def landmarks(root: Path, sample: Sample) -> Landmarks | None:
 
 def _landmarks(root: Path, annotations: Path, name: str) -> Landmarks | None:
     try:
-        if raw.is_file_below(root, path := annotations / f"{name}{LANDMARKS}"):
+        if raw_folder.is_file_below(root, path := annotations / f"{name}{LANDMARKS}"):
             return five_points(read_numbers(root / path))
-        if raw.is_file_below(root, path := annotations / f"{name}{JSON}"):
+        if raw_folder.is_file_below(root, path := annotations / f"{name}{JSON}"):
             return five_points(_flat(_read_json(root / path).get("meta-data", {}).get("landmark-68")))
     except (DatasetError, ValueError, TypeError, AttributeError):  # no 68 points, whatever stands there instead
         return None

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fertools.dataset import Box, DatasetError, Landmarks, Quarantined, Sample, files_below
-from fertools.datasets import raw
+from fertools.datasets.base import Box, DatasetError, Landmarks, Quarantined, Sample, files_below
+from fertools.datasets.readers import raw_folder
 
 SPLITS = {"training.csv": "train", "validation.csv": "test"}
 COLUMNS = (
@@ -109,7 +109,7 @@ def _rows(root: Path, path: Path) -> Iterator[tuple[int, list[str] | str]]:
     """
     order: Sequence[int] = range(len(COLUMNS))
     num_columns = NUM_COLUMNS
-    for number, line in enumerate(raw.lines(root, path), 1):
+    for number, line in enumerate(raw_folder.lines(root, path), 1):
         cells = [cell.strip(' "') for cell in line.split(",")]
         if number == 1 and COLUMNS[0] in cells:
             if missing := [column for column in COLUMNS if column not in cells]:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
-from fertools.datasets.copies import set_aside
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.readers.copies import set_aside
 
 SCAN = r"(?P<subject>[FM]\d{4})_(?P<label>AN|DI|FE|HA|NE|SA|SU)(?P<intensity>\d{2})(?:AE|AM|BL|IN|LA|WH)"
 NAME = re.compile(rf"{SCAN}_F2D\.(?:bmp|png|jpe?g)", re.IGNORECASE)

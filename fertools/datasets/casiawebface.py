@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from fertools import recordio
-from fertools.dataset import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
-from fertools.datasets.raw import is_file_below, lines, still_packed, upper_folders
+from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.readers import recordio
+from fertools.datasets.readers.raw_folder import is_file_below, lines, still_packed, upper_folders
 
 IDENTITY = re.compile(r"\d{7}")
 IMAGE = re.compile(r"(?P<identity>\d{7})/(?P<number>\d{3,})\.jpe?g", re.IGNORECASE)

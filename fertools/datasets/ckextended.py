@@ -8,23 +8,23 @@ Lucey et al. 2010, doi:10.1109/CVPRW.2010.5543262.
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, refuse_folder
-from fertools.datasets import pixels
-from fertools.datasets.copies import set_aside
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, refuse_folder
 from fertools.datasets.fer2013 import CODES
+from fertools.datasets.readers import pixel_tables
+from fertools.datasets.readers.copies import set_aside
 
 TABLE = "ckextended.csv"
 LABELS = CODES | {"7": "contempt"}
-_GREY = " ".join(["0"] * pixels.SIZE**2)
+_GREY = " ".join(["0"] * pixel_tables.SIZE**2)
 
 
 def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
     """Yield every row of the table, in its order."""
     assert labels is None, "ckextended.csv has its own labels"
-    if not root.is_dir() or not (found := pixels.find_tables(root, TABLE)):
+    if not root.is_dir() or not (found := pixel_tables.find_tables(root, TABLE)):
         raise refuse_folder(root, DATASET)
     taken, _ = set_aside(root, TABLE, found)
-    yield from pixels.samples(root, taken, LABELS)
+    yield from pixel_tables.samples(root, taken, LABELS)
 
 
 DATASET = Dataset(
@@ -32,7 +32,7 @@ DATASET = Dataset(
     licence="CK+'s: signed agreement, non-commercial research; only some people may be shown in print",
     layout="ckextended.csv with columns emotion, pixels, Usage; it names nobody and cannot be split by subject: "
     "prepare ckplus or ckplus48 where you have them",
-    labels=LABELS, samples=samples, drawable=True, read=pixels.read,
+    labels=LABELS, samples=samples, drawable=True, read=pixel_tables.read,
     part=lambda _: "all",  # of its parts, no counts are published
     releases=(
         Release(

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
 
 NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.png", re.IGNORECASE)
 TEXT = re.compile(r"S\d{3}_\d{3}_(?P<frame>\d{8})_(?:emotion|facs|landmarks)\.txt", re.IGNORECASE)

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
 from fertools.datasets.ckplus import NAME
-from fertools.datasets.copies import set_aside
+from fertools.datasets.readers.copies import set_aside
 
 LABELS = {
     "anger": "anger",

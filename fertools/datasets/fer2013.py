@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
-from fertools.datasets import pixels
-from fertools.datasets.copies import set_aside
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
+from fertools.datasets.readers import pixel_tables
+from fertools.datasets.readers.copies import set_aside
 
 TABLES = ("fer2013.csv", "icml_face_data.csv")  # the same rows
 CODES = {
@@ -35,7 +35,7 @@ FOLDERS = {
 PARTS = ("train", "test")  # of the folders: PublicTest and PrivateTest are merged, but for the files' names
 IMAGE = re.compile(r"(?:(?P<usage>Training|PublicTest|PrivateTest)_)?[^.].*\.(?:jpe?g|png)", re.IGNORECASE)
 MERGED = "validation and test"
-OF_USAGE = {usage.lower(): split for usage, split in pixels.SPLITS.items()}
+OF_USAGE = {usage.lower(): split for usage, split in pixel_tables.SPLITS.items()}
 
 
 def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
@@ -47,7 +47,7 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     taken, others = set_aside(root, "FER2013", copies)
     yield from others
     if taken.suffix.lower() == ".csv":
-        yield from pixels.samples(root, taken, CODES)
+        yield from pixel_tables.samples(root, taken, CODES)
         return
     of_folders = list(_from_folders(root))
     if not any(isinstance(item, Sample) for item in of_folders):
@@ -59,7 +59,7 @@ def find_copies(root: Path) -> list[tuple[int, Path]]:
     """Return what there is of FER2013: a table, the other spelling of it, a folder; with its rank."""
     if not root.is_dir():
         return []
-    found = pixels.find_tables(root, *TABLES)
+    found = pixel_tables.find_tables(root, *TABLES)
     return [*found, (len(TABLES), folder)] if (folder := find_folder(root, PARTS[0])) else found
 
 
@@ -124,7 +124,7 @@ DATASET = Dataset(
     licence="none stated",
     layout="fer2013.csv or icml_face_data.csv with columns emotion, pixels, Usage; or the folders train/angry/*.jpg "
     "... test/surprise/*.jpg, where validation and test are one unless files are called PublicTest_*, PrivateTest_*",
-    labels=CODES | FOLDERS, samples=samples, drawable=True, read=pixels.read,
+    labels=CODES | FOLDERS, samples=samples, drawable=True, read=pixel_tables.read,
     part=_part, release=_release, doubts=_misplaced,
     releases=(
         Release(

@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from fertools.dataset import (
+from fertools.datasets import fer2013
+from fertools.datasets.base import (
     Dataset,
     DatasetError,
     Quarantined,
@@ -20,8 +21,8 @@ from fertools.dataset import (
     find_folder,
     refuse_folder,
 )
-from fertools.datasets import fer2013, pixels
-from fertools.datasets.copies import set_aside
+from fertools.datasets.readers import pixel_tables
+from fertools.datasets.readers.copies import set_aside
 
 IMAGES, VOTES = "fer2013.csv", "fer2013new.csv"  # row by row; no other table of FER2013 is known to keep its order
 USAGE, NAME = "Usage", "Image name"
@@ -48,7 +49,7 @@ def majority(votes: Mapping[str, int]) -> str | None:
 def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
     """Yield every row of the tables, in their order; where these are not both there, every image of the folders."""
     assert labels is None, "FER+ has its own labels"
-    tables = [pixels.find_tables(root, name) if root.is_dir() else [] for name in (IMAGES, VOTES)]
+    tables = [pixel_tables.find_tables(root, name) if root.is_dir() else [] for name in (IMAGES, VOTES)]
     folders = {name: folder for name in FOLDERS if root.is_dir() and (folder := find_folder(root, name))}
     if all(tables):
         images, _ = set_aside(root, IMAGES, tables[0])
@@ -69,7 +70,9 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
 def _from_tables(root: Path, images: Path, votes: Path) -> Iterator[Sample | Quarantined]:
     """Yield the rows of the images, labelled with those of the votes."""
     num_nameless = 0
-    both = zip_longest(pixels.samples(root, images, fer2013.CODES), pixels.rows(root, votes, (USAGE, NAME, *VOTED)))
+    both = zip_longest(
+        pixel_tables.samples(root, images, fer2013.CODES), pixel_tables.rows(root, votes, (USAGE, NAME, *VOTED))
+    )
     for number, (image, row) in enumerate(both, 1):
         if image is None or row is None:
             longer, shorter = (votes, images) if image is None else (images, votes)
@@ -78,7 +81,7 @@ def _from_tables(root: Path, images: Path, votes: Path) -> Iterator[Sample | Qua
                 "take both as they were published"
             )
         usage = row.cells and row.cells[USAGE].decode(errors="replace")
-        if isinstance(image, Sample) and usage and pixels.SPLITS.get(usage) != image.split:
+        if isinstance(image, Sample) and usage and pixel_tables.SPLITS.get(usage) != image.split:
             raise DatasetError(
                 f"{root / votes}: row {number} is of another part than row {number} of {images}: they are paired row "
                 "by row; take both as they were published"
@@ -138,8 +141,8 @@ def _listed(path: Path) -> Iterator[tuple[str, dict[str, int] | None]]:
         DatasetError: it is no table.
     """
     with path.open("rb") as file:
-        for number, (_, line) in enumerate(pixels.lines(file)):
-            if number == 0 and (reason := pixels.not_a_table(line)):
+        for number, (_, line) in enumerate(pixel_tables.lines(file)):
+            if number == 0 and (reason := pixel_tables.not_a_table(line)):
                 raise DatasetError(f"{path}: {reason}; download or unpack it again")
             cells = line.decode(errors="replace").split(",")  # a box, which is quoted, becomes four that nobody needs
             yield cells[0].strip(), _counts(cells[-len(VOTED) :])
@@ -150,7 +153,7 @@ DATASET = Dataset(
     licence="labels: MIT; images: none stated",
     layout="fer2013.csv of FER2013 and fer2013new.csv; or the folders FER2013Train, FER2013Valid, FER2013Test that "
     "the authors' script makes of them, each with label.csv and fer0000000.png ...",
-    labels=LABELS, samples=samples, drawable=True, read=pixels.read,
+    labels=LABELS, samples=samples, drawable=True, read=pixel_tables.read,
     releases=(
         Release(
             name="FER+",

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
+from fertools.datasets.base import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
 LABELS = {  # the canonical names, and the adjectives that folders are often called by

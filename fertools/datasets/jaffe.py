@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
-from fertools.datasets.copies import set_aside
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.readers.copies import set_aside
 
 NAME = re.compile(  # copies in other formats are called KA.AN1.39.jpg or KA.AN1.39.tiff.bmp
     r"(?P<image>(?P<subject>[A-Z]{2})\.(?P<label>AN|DI|FE|HA|NE|SA|SU)\d\.\d+)\."

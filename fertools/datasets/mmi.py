@@ -15,8 +15,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
-from fertools.dataset import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
-from fertools.datasets.raw import ARCHIVES, is_file_below, still_packed
+from fertools.datasets.base import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
+from fertools.datasets.readers.raw_folder import ARCHIVES, is_file_below, still_packed
 
 VIDEO = re.compile(r"(?P<subject>S\d{3})-\d+\.avi", re.IGNORECASE)
 LABELS = {
@@ -74,7 +74,7 @@ def read(root: Path, sample: Sample) -> bytes:
         DatasetError: the video is not below the raw folder.
         VideoError: it cannot be read, or the frame does not decode.
     """
-    from fertools import video
+    from fertools.datasets.readers import video
 
     assert sample.place is not None
     if not is_file_below(root, sample.path):
@@ -84,7 +84,7 @@ def read(root: Path, sample: Sample) -> bytes:
 
 def _session(root: Path, files: Mapping[str, Path], taken: dict[str, Path]) -> Iterator[Sample | Quarantined]:
     """Yield the frames of one session's video, and what is amiss with its files."""
-    from fertools import video
+    from fertools.datasets.readers import video
 
     videos = [path for name, path in files.items() if name.endswith(".avi")]
     if len(videos) != 1:

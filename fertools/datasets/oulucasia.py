@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fertools.dataset import JUNK, Dataset, Quarantined, Release, Sample, files_below, refuse_folder
-from fertools.datasets.copies import set_aside
+from fertools.datasets.base import JUNK, Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.readers.copies import set_aside
 
 PERSON = re.compile(r"P\d{3}", re.IGNORECASE)
 CONDITION = re.compile(  # below OriginalImg; crops below PreProcess Img, however spelled; or below a copy's own folder

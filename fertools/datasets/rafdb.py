@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 
-from fertools.dataset import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
-from fertools.datasets import rafdb_folders, raw
-from fertools.datasets.copies import set_aside
+from fertools.datasets import rafdb_folders
+from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
 from fertools.datasets.rafdb_lists import ALIGNED, LABELS, Labels, fault, image_of, read_labels
+from fertools.datasets.readers import raw_folder
+from fertools.datasets.readers.copies import set_aside
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")  # the authors' spelling, and the dictionary's
 IMAGES = {"aligned": ALIGNED, "original": ""}  # folders, the first that is there; what names add to their image's
@@ -27,14 +28,14 @@ LEAVES = (*IMAGES, *ANNOTATIONS, "auto")
 def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
     """Yield every image below root, in path order, and what is missing."""
     assert labels is None, "RAF-DB has its own labels"
-    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     base, emolabel = _base(root, tree)
     yield from _from_list(root, tree, base, emolabel) if emolabel else rafdb_folders.samples(root, tree, base)
 
 
 def release(root: Path) -> str:
     """Return which release lies below root: class folders, or a version, which only the annotations tell."""
-    tree = raw.upper_folders(root, DEPTH, LEAVES)
+    tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     base, emolabel = _base(root, tree)
     if not emolabel:
         return CLASS_FOLDERS
@@ -43,7 +44,7 @@ def release(root: Path) -> str:
     return "v1.1" if {BOXES, f"{BOXES}.zip"} & _shelf(tree, base, "annotation").keys() else "v1.0"
 
 
-def _base(root: Path, tree: raw.Tree) -> tuple[Path, Path | None]:
+def _base(root: Path, tree: raw_folder.Tree) -> tuple[Path, Path | None]:
     """Return the folder that RAF-DB lies in, and that of its list; null where class folders say what that would."""
     holders = [folder for folder, names in tree.items() if any(name in names for name in LISTS)]
     found: list[tuple[Path, Path | None]] = [
@@ -51,13 +52,13 @@ def _base(root: Path, tree: raw.Tree) -> tuple[Path, Path | None]:
     ]
     found += [(folder, None) for folder in rafdb_folders.find(root, tree)]
     if not found:
-        raise refuse_folder(root / raw.still_packed(tree), DATASET)
+        raise refuse_folder(root / raw_folder.still_packed(tree), DATASET)
     if len(found) > 1:
         raise DatasetError(f"{root}: RAF-DB is there twice, in {found[0][0]} and {found[1][0]}; --raw can name one")
     return found[0]
 
 
-def _shelf(tree: raw.Tree, base: Path, name: str) -> Mapping[str, Path]:
+def _shelf(tree: raw_folder.Tree, base: Path, name: str) -> Mapping[str, Path]:
     """Return what one of the folders in base holds; nothing where it is missing."""
     return tree.get(tree[base].get(name, Path("nowhere")), {})
 
@@ -65,7 +66,7 @@ def _shelf(tree: raw.Tree, base: Path, name: str) -> Mapping[str, Path]:
 # --- the authors' layout
 
 
-def _from_list(root: Path, tree: raw.Tree, base: Path, emolabel: Path) -> Iterator[Sample | Quarantined]:
+def _from_list(root: Path, tree: raw_folder.Tree, base: Path, emolabel: Path) -> Iterator[Sample | Quarantined]:
     """Yield what the list names, and what else is among the images."""
     names = tree[emolabel]
     path, copies = set_aside(
@@ -86,20 +87,20 @@ def _from_list(root: Path, tree: raw.Tree, base: Path, emolabel: Path) -> Iterat
         yield Quarantined(folder / f"{image}{ending}.jpg", f"missing: {path.name} names it")
 
 
-def _image_folder(root: Path, tree: raw.Tree, base: Path) -> tuple[Path, str]:
+def _image_folder(root: Path, tree: raw_folder.Tree, base: Path) -> tuple[Path, str]:
     """Return the folder of the images to read, and what their names add to their image's."""
     for name, ending in IMAGES.items():
         folder = _shelf(tree, base, "image").get(name)
         if folder and (root / folder).is_dir() and any(map(_is_image, files_below(root, folder))):
             return folder, ending
-    raise refuse_folder(root / tree[base].get("image", raw.still_packed(tree)), DATASET)
+    raise refuse_folder(root / tree[base].get("image", raw_folder.still_packed(tree)), DATASET)
 
 
 def _is_image(path: Path | Quarantined) -> bool:
     return isinstance(path, Path) and image_of(path) is not None
 
 
-def _aside(tree: raw.Tree, base: Path, folder: Path) -> Iterator[Quarantined]:
+def _aside(tree: raw_folder.Tree, base: Path, folder: Path) -> Iterator[Quarantined]:
     """Yield what is not read beside a folder of images, and why."""
     shelf = _shelf(tree, base, "image")
     for name, other in shelf.items():
@@ -160,7 +161,7 @@ def _numbers(root: Path, path: Path, num_lines: int, each: int) -> tuple[float, 
         ValueError: there are others than expected; the message is the reason.
         OSError: the file cannot be read.
     """
-    if not raw.is_file_below(root, path):
+    if not raw_folder.is_file_below(root, path):
         raise ValueError("missing, or a link that leaves the raw folder")
     with (root / path).open("rb") as file:
         lines = file.read(MAX_ANNOTATION).decode("utf-8-sig", "replace").splitlines()[:num_lines]

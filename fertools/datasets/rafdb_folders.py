@@ -5,15 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
-from fertools.dataset import Quarantined, Sample, files_below
-from fertools.datasets import raw
+from fertools.datasets.base import Quarantined, Sample, files_below
 from fertools.datasets.rafdb_lists import ALIGNED, COPY, LABELS, LAST, Labels, fault, image_of, read_labels
+from fertools.datasets.readers import raw_folder
 
 SPLITS = ("train", "test")
 Found = Mapping[str, list[Path]]  # image -> files
 
 
-def find(root: Path, tree: raw.Tree) -> list[Path]:
+def find(root: Path, tree: raw_folder.Tree) -> list[Path]:
     """Return the folders that hold train/ or test/ with class folders of RAF-DB's images."""
     return [
         folder
@@ -22,7 +22,7 @@ def find(root: Path, tree: raw.Tree) -> list[Path]:
     ]
 
 
-def _holds_images(root: Path, tree: raw.Tree, part: Path) -> bool:
+def _holds_images(root: Path, tree: raw_folder.Tree, part: Path) -> bool:
     """Whether a class folder of a part has a file that is called like an image."""
     for code, folder in tree.get(part, {}).items():
         if code in LABELS and (root / folder).is_dir():
@@ -32,7 +32,7 @@ def _holds_images(root: Path, tree: raw.Tree, part: Path) -> bool:
     return False
 
 
-def samples(root: Path, tree: raw.Tree, base: Path) -> Iterator[Sample | Quarantined]:
+def samples(root: Path, tree: raw_folder.Tree, base: Path) -> Iterator[Sample | Quarantined]:
     """Yield every image of both parts, in path order."""
     for split in SPLITS:
         if (folder := tree[base].get(split, base)) == base:

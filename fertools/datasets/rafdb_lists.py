@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fertools.dataset import DatasetError, Quarantined
-from fertools.datasets import raw
+from fertools.datasets.base import DatasetError, Quarantined
+from fertools.datasets.readers import raw_folder
 
 LABELS = {
     "1": "surprise",
@@ -66,7 +66,7 @@ def read_labels(root: Path, path: Path, labels: Labels, split: str | None = None
     Raises:
         DatasetError: the file is no list, or one of the compound subset.
     """
-    for number, line in enumerate(raw.lines(root, path), 1):
+    for number, line in enumerate(raw_folder.lines(root, path), 1):
         file, label, *_ = [*re.split(r"[\s,]+", line.strip(), maxsplit=2), "", ""]
         if not line.strip() or (number == 1 and file.lower() == "image"):
             continue

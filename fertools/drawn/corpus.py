@@ -18,12 +18,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fertools.drawn.expressions import perform_part, sample_peak
-from fertools.drawn.factors import Action, Identity, Nuisance, jitter, sample_identity, sample_nuisance
-from fertools.drawn.layouts import LAYOUTS
+from fertools.drawn.face.expressions import perform_part, sample_peak
+from fertools.drawn.face.factors import Action, Identity, Nuisance, jitter, sample_identity, sample_nuisance
+from fertools.drawn.face.render import landmarks, render, render_colour
+from fertools.drawn.face.scene import choose_noise
+from fertools.drawn.layouts.registry import LAYOUTS
 from fertools.drawn.recording import PIECES, Recording, Shot, is_piece
-from fertools.drawn.render import landmarks, render, render_colour
-from fertools.drawn.scene import choose_noise
 from fertools.errors import FertoolsError
 
 VERSION = 1  # of the drawing code: raise it with every change that changes an image

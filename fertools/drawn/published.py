@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fertools.drawn.corpus import VERSION, Progress, claim, find_missing, write_beside, write_bound, write_whole
-from fertools.drawn.layouts import LAYOUTS
+from fertools.drawn.layouts.registry import LAYOUTS
 from fertools.drawn.recording import Recording, Shot, is_piece
 from fertools.errors import FertoolsError
 

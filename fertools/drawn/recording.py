@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from fertools.drawn.expressions import rise
-from fertools.drawn.factors import Nuisance
+from fertools.drawn.face.expressions import rise
+from fertools.drawn.face.factors import Nuisance
 from fertools.errors import FertoolsError
 
 PIECES = PurePosixPath(".pieces")  # where what goes into a file of many is kept until all is there

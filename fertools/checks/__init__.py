@@ -1,0 +1,1 @@
+"""`fertools verify`, `audit` and `diff`: what a raw folder, a split or two manifests really hold."""

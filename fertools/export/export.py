@@ -1,0 +1,206 @@
+"""A manifest to what others read: Parquet for Hugging Face, WebDataset tars, or a folder of images with a CSV.
+
+Each comes with a card (README.md) and Croissant metadata. Memory: one row group, and all rows without their pixels.
+"""
+
+import datetime
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fertools.errors import FertoolsError
+from fertools.export import croissant
+from fertools.export.formats import FORMATS, PARTS, Exported, Part, without_image
+from manifests import files, schema
+
+PAIRS = pa.schema([("epoch", pa.int16()), ("anchor", pa.string()), ("partner", pa.string())])
+Progress = Callable[[int, int], None]  # faces done, faces in all
+
+
+class ExportError(FertoolsError):
+    """An export that cannot be made as asked."""
+
+
+def export(
+    manifest: Path,
+    out: Path,
+    form: str,
+    today: datetime.date,
+    *,
+    pixels: bool = False,
+    fold: int | None = None,
+    progress: Progress = lambda *_: None,
+) -> Exported:
+    """Write a manifest as a folder in another format, whole or not at all.
+
+    The parts are those of a fold, or of the official split, or there is one, train. What takes no part (no face
+    found, no expression, no fold or split) is the part `rest`.
+
+    Args:
+        manifest: of which dataset.
+        out: the folder to make.
+        form: hf, webdataset or folder.
+        today: the date of publication, which Croissant asks for.
+        pixels: take the images too, under the terms of their dataset.
+        fold: that tests; with it come the pairs of its training part.
+        progress: called with the number of faces written and of all.
+
+    Raises:
+        ExportError: something is in the way, or cannot be written.
+        ManifestError: no such fold, or pairs of other rows.
+    """
+    metadata, faces = files.read_metadata(manifest), files.read(manifest)
+    parts_by, parts = _parts(faces, metadata, fold)
+    counts = {part: _count(faces.filter(parts == part)) for part in PARTS if part in parts}
+    with whole_folder(out) as folder:
+        pictures = schema.crop_of(metadata) if pixels else None
+        with FORMATS[form](folder, {part: count.faces for part, count in counts.items()}, pictures) as write:
+            for first, chunk in _chunks(manifest, pixels):
+                mine = parts[first : first + len(chunk)]
+                for part in counts:
+                    write(part, chunk.filter(mine == part))
+                progress(first + len(chunk), len(faces))
+        exported = Exported(
+            dataset=manifest.stem, format=form, out=str(out), pixels=pixels, fold=fold, parts_by=parts_by, parts=counts,
+            pairs=_write_pairs(manifest, faces, fold, folder) if fold else 0, rows_sha256=files.rows_sha256(faces),
+        )  # fmt: skip
+        told = croissant.describe(folder, exported, metadata, terms(metadata), today)
+        (folder / "croissant.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(_card(exported, metadata), encoding="utf-8")
+    return exported
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to write to; it appears under its name only when it is complete.
+
+    Raises:
+        ExportError: something is there already, or the disk refuses.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        found = f"holds {', '.join(sorted(path.name for path in out.iterdir())[:5])}" if out.is_dir() else "is a file"
+        raise ExportError(f"{out} {found}; remove it, or name another folder with --out")
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _parts(faces: pa.Table, metadata: dict[str, Any], fold: int | None) -> tuple[str, NDArray[np.str_]]:
+    """Return where the parts come from, and the part of every face."""
+    parts = np.full(len(faces), "rest", dtype="<U10")
+    if fold is not None:
+        for part, rows in schema.parts(faces, fold).items():
+            parts[rows] = part
+        return f"fold {fold} tests, the next one validates; folds by {metadata['folds']['rule']}", parts
+    official = faces["split"].drop_null()
+    if unknown := set(pc.unique(official).to_pylist()) - set(PARTS[:3]):
+        raise ExportError(f"the manifest has an official split {min(unknown)!r}; known: {', '.join(PARTS[:3])}")
+    expressed = np.array(pc.is_valid(faces["expression"]))
+    taken = np.array(faces["usable"]) & (expressed | (not expressed.any()))  # sets of faces have no expressions
+    where = np.array(faces["split"].fill_null("rest").to_pylist() if len(official) else ["train"] * len(faces))
+    parts[taken] = where[taken]
+    return ("the official split" if len(official) else "no split is published; all of it is train"), parts
+
+
+def _count(faces: pa.Table) -> Part:
+    expressions = Counter(faces["expression"].drop_null().to_pylist())
+    return Part(
+        faces=len(faces), subjects=len(pc.unique(faces["subject"].drop_null())),
+        expressions=dict(sorted(expressions.items())),
+    )  # fmt: skip
+
+
+def _chunks(manifest: Path, pixels: bool) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the row groups of a manifest, each with its first row."""
+    columns = schema.FACES if pixels else without_image(schema.FACES)
+    first = 0
+    with pq.ParquetFile(manifest) as file:
+        for group in range(file.num_row_groups):
+            chunk = file.read_row_group(group, columns.names)
+            yield first, chunk
+            first += len(chunk)
+
+
+def _write_pairs(manifest: Path, faces: pa.Table, fold: int, folder: Path) -> int:
+    """Write the pairs of a fold's training part by the faces' ids, where pairs were drawn; return how many."""
+    drawn = files.pairs_path(manifest)
+    if not drawn.exists():
+        return 0
+    if files.read_metadata(drawn)["rows_sha256"] != files.rows_sha256(faces):
+        raise ExportError(f"{drawn} was drawn for other rows or folds; draw it again with: fertools make-folds")
+    ids, num_pairs = faces["face_id"].combine_chunks(), 0
+    batches = pyarrow.dataset.dataset(drawn).to_batches(filter=pc.field("fold") == fold, batch_size=100_000)
+    with files.whole_file(folder / "pairs.parquet", PAIRS, {}) as writer:
+        for pairs in batches:
+            columns = [pairs["epoch"], ids.take(pairs["anchor"]), ids.take(pairs["partner"])]
+            writer.write_table(pa.table(columns, schema=PAIRS))
+            num_pairs += len(pairs)
+    if not num_pairs:
+        (folder / "pairs.parquet").unlink()
+    return num_pairs
+
+
+def terms(metadata: dict[str, Any]) -> str:
+    """Return under which terms the images of a manifest may be used."""
+    title = metadata["title"]
+    if metadata["summary"]["drawn"]:
+        return f"Faces drawn by code (fertools draw), a stand-in for {title}: not the dataset, and they show nobody."
+    return f"{title}. Licence: {metadata['licence']}. Source: {metadata['source']}"
+
+
+def command(exported: Exported) -> str:
+    """Return the command that makes an export."""
+    options = " --pixels" * exported.pixels + (f" --fold {exported.fold}" if exported.fold else "")
+    return f"fertools export {exported.dataset} --format {exported.format}{options}"
+
+
+def _card(exported: Exported, metadata: dict[str, Any]) -> str:
+    """Return the dataset card."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    known = {name for part in exported.parts.values() for name in part.expressions}
+    return environment.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
+        exported=exported, metadata=metadata, terms=terms(metadata), command=command(exported), commit=files.commit(),
+        drawn=metadata["summary"]["drawn"], crop=schema.crop_of(metadata),
+        expressions=[name for name in schema.EXPRESSIONS if name in known],
+        columns=[
+            {"name": field.name, "type": field.type}
+            | {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+            for field in (schema.FACES if exported.pixels and exported.format == "hf" else without_image(schema.FACES))
+        ],
+    )  # fmt: skip
+
+
+def describe(exported: Exported) -> str:
+    """Return an export as lines to read."""
+    lines = [f"{exported.out}: {exported.format}, {'with pixels' if exported.pixels else 'without pixels (--pixels)'}"]
+    lines.append(f"  parts: {exported.parts_by}")
+    for name, part in exported.parts.items():
+        counts = ", ".join(f"{expression} {count}" for expression, count in part.expressions.items())
+        lines.append(f"  {name:<10} {part.faces:>7} faces of {part.subjects} people: {counts or 'no expression'}")
+    if exported.pairs:
+        lines.append(f"  {exported.pairs} pairs of the training part")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From an image file to aligned crops: decode, detect (MTCNN), align; and find near copies of a face."""

@@ -1,0 +1,1 @@
+"""`fertools make-folds`: subject-disjoint folds, same-expression pairs, whitening statistics."""

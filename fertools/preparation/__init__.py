@@ -1,0 +1,1 @@
+"""`fertools prepare`: raw folders to manifests, resumable and in parallel."""
