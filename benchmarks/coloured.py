@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.method import Pairs
+from trainer.methods.base import Pairs
 
 SIDE, NUM_HUES = 32, 8
 SHAPES = ("disc", "square", "diamond", "triangle", "cross", "ring")

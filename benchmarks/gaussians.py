@@ -41,7 +41,7 @@ from known_answers import (
 from torch import nn
 
 from fertools.drawn.corpus import write_whole
-from trainer.estimators import ESTIMATORS, club, ksg
+from trainer.methods.objectives.mutual_information import ESTIMATORS, club, ksg
 from trainer.networks.critics import joint_and_marginal
 
 matplotlib.use("agg")  # no display

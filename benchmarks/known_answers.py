@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.estimators import ESTIMATORS, donsker_varadhan, mine
+from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
 from trainer.networks.critics import CRITICS, joint_and_marginal
 
 DIMS = 20

@@ -16,9 +16,10 @@ from typing import Any
 
 from scipy import stats
 
-from trainer.execution import Execution
-from trainer.fit import Asked, fit, num_folds, pick_device
-from trainer.run import Run, environment
+from trainer.runs.device import pick_device
+from trainer.runs.run import Run, environment
+from trainer.training.fit import Asked, fit, num_folds
+from trainer.training.precision import Execution
 
 SCORES = {
     "accuracy": ("classification", "accuracy"),

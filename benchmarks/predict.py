@@ -33,12 +33,12 @@ from fertools.drawn.layouts.photographs import at_large
 from fertools.drawn.recording import encode
 from fertools.faces import align, detector, images
 from manifests.schema import DEFAULT_CROP, EXPRESSIONS
-from trainer import predict
-from trainer.annotate import Mark, draw
+from trainer.inference import predict
+from trainer.inference.annotate import Mark, draw
+from trainer.inference.model import Model, Network, load
+from trainer.inference.predict import Asked, Listener
+from trainer.inference.predictions import EDGES, Row
 from trainer.methods.resnet import ResNetConfig
-from trainer.model import Model, Network, load
-from trainer.predict import Asked, Listener
-from trainer.predictions import EDGES, Row
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
 LOOP = "facenet-pytorch one photograph at a time, a model loop"

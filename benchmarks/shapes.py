@@ -34,10 +34,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from fertools.drawn.corpus import write_whole
-from trainer.estimators import info_nce
-from trainer.method import Stage
+from trainer.evaluation.metrics.probes import PROBES
+from trainer.methods.base import Stage
 from trainer.methods.dicefer import DEFAULT, DiceFer, DiceFerConfig
-from trainer.metrics.probes import PROBES
+from trainer.methods.objectives.mutual_information import info_nce
 from trainer.networks.critics import SeparableCritic
 
 matplotlib.use("agg")  # no display

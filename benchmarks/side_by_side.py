@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 
-from trainer.fit import pick_device
-from trainer.papers.item import Item, Variant
-from trainer.price import measurements, price
-from trainer.reproduce import Grid
-from trainer.run import environment
-from trainer.writing import write_whole
+from trainer.experiments.papers.item import Item, Variant
+from trainer.experiments.price import measurements, price
+from trainer.experiments.reproduce import Grid
+from trainer.runs.atomic import write_whole
+from trainer.runs.device import pick_device
+from trainer.runs.run import environment
 
 STAGES = ("expression", "identity", "classifier")
 

@@ -1,7 +1,7 @@
 """As many faces as AffectNet has, trained on with 4 GB: streamed against resident, in steps a second and in memory.
 
-Made-up faces without names in an official split; stage 1 of DICE-FER's demo, by `trainer.fit`, each time in a process
-of its own. Streamed, on the CPU the process may allocate --cap GB of its own, libraries and all, and no more
+Made-up faces without names in an official split; stage 1 of DICE-FER's demo, by `trainer.training.fit`, each time in a
+process of its own. Streamed, on the CPU the process may allocate --cap GB of its own, libraries and all, and no more
 (RLIMIT_DATA; pages of the file that it maps are not counted); on a GPU it may take so much of that. Resident, nothing
 is capped. Before a cold run the file is dropped from the system's cache, before the others it was read once. After as
 many steps, the weights must be the same bits on the CPU. Writes docs/results/stream.json:
@@ -33,8 +33,9 @@ from folds import faces
 from fertools.drawn import corpus
 from fertools.folds.make_folds import make_folds
 from manifests import files
-from trainer import store
-from trainer.fit import Asked, fit, pick_device
+from trainer.data import crop_cache
+from trainer.runs.device import pick_device
+from trainer.training.fit import Asked, fit
 
 PACKAGES = ("torch", "numpy", "pyarrow")
 KINDS = ("streamed", "streamed, cold", "resident")
@@ -74,15 +75,15 @@ def measure(manifest: Path, kind: str, asked: argparse.Namespace) -> dict[str, A
     """Return the figures of one training: to be run in a process of its own."""
     device, seconds = pick_device(asked.device), {"making the file": 0.0}
     if kind != "resident":
-        cap(device, int(asked.cap * store.GB))
-    write = store._write
+        cap(device, int(asked.cap * crop_cache.GB))
+    write = crop_cache._write
 
     def timed(*of: Any) -> None:
         started = time.perf_counter()
         write(*of)
         seconds["making the file"] = time.perf_counter() - started
 
-    store._write = timed
+    crop_cache._write = timed
     watch = Watch()
     watch.start()
     training = Asked(
@@ -113,9 +114,11 @@ def measure(manifest: Path, kind: str, asked: argparse.Namespace) -> dict[str, A
         "slowest step, s": round(float(np.diff(moments[first:]).max()), 3),
         "until the first step, s": round(moments[0] - started, 1),
         "making the file, s": round(seconds["making the file"], 1),
-        "peak of its own memory, GB": round(watch.peak / store.GB, 3),
-        "peak with pages of files, GB": round(of_process("VmHWM") / store.GB, 3),
-        "peak on the GPU, GB": round(torch.cuda.max_memory_reserved() / store.GB, 3) if device.type == "cuda" else None,
+        "peak of its own memory, GB": round(watch.peak / crop_cache.GB, 3),
+        "peak with pages of files, GB": round(of_process("VmHWM") / crop_cache.GB, 3),
+        "peak on the GPU, GB": round(torch.cuda.max_memory_reserved() / crop_cache.GB, 3)
+        if device.type == "cuda"
+        else None,
         "weights": digest.hexdigest(), "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
 
@@ -168,7 +171,9 @@ def main() -> None:
                     figures = pool.apply(measure, (manifest, kind, arguments))
                 result["runs"].append(figures)
                 print(*(f"{key} {value}" for key, value in figures.items()), sep=", ", flush=True)
-        result["file, GB"] = sum(path.stat().st_size for path in Path(folder).glob("many.crops/*.uint8")) / store.GB
+        result["file, GB"] = (
+            sum(path.stat().st_size for path in Path(folder).glob("many.crops/*.uint8")) / crop_cache.GB
+        )
     rates = {kind: [run["steps a second"] for run in result["runs"] if run["kind"] == kind] for kind in KINDS}
     result["median steps a second"] = {kind: float(np.median(found)) for kind, found in rates.items()}
     result["same weights"] = len({run["weights"] for run in result["runs"]}) == 1

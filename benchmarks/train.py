@@ -44,17 +44,18 @@ from fertools.drawn.corpus import draw
 from fertools.folds.make_folds import make_folds
 from fertools.preparation.prepare import prepare
 from manifests import files
-from trainer import cost
-from trainer.bench import product_rate
-from trainer.data import FoldData
-from trainer.estimators import donsker_varadhan
-from trainer.execution import Execution
-from trainer.fit import Asked, pick_device
-from trainer.losses import code_distance, discriminator_loss, independence_loss
-from trainer.method import Faces, Method, Pairs, Stage
+from trainer.data.fold_data import FoldData
+from trainer.experiments import cost
+from trainer.experiments.bench import product_rate
 from trainer.methods import build, dicefer, find_method, ifgan
+from trainer.methods.base import Faces, Method, Pairs, Stage
+from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss
+from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks.critics import positions, whole
-from trainer.run import environment
+from trainer.runs.device import pick_device
+from trainer.runs.run import environment
+from trainer.training.fit import Asked
+from trainer.training.precision import Execution
 
 PAPERS = ("critic=concat", "critic_width=512", "negatives=shift", "expression_estimator=dv", "identity_estimator=dv",
           "gated=false", "discriminator_steps=1", "discriminator_shifts=1")  # fmt: skip

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from trainer.fit import Asked, fit
 from trainer.methods import build
+from trainer.training.fit import Asked, fit
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
-from trainer.album import Album, AnnotationError, album
-from trainer.annotate import COLOURS, Mark, draw, place
+from trainer.inference.annotate import COLOURS, Mark, draw, place
+from trainer.inference.annotated_files import Album, AnnotationError, album
 
 GREY = 96
 

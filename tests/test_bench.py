@@ -9,10 +9,10 @@ import torch
 from small_runs import CPU, asked
 from typer.testing import CliRunner
 
-from trainer import bench as library
-from trainer import cost
-from trainer.cli import app
-from trainer.data import FoldData
+from trainer.cli.main import app
+from trainer.data.fold_data import FoldData
+from trainer.experiments import bench as library
+from trainer.experiments import cost
 
 
 @pytest.fixture(autouse=True)

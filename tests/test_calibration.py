@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from trainer.metrics.calibration import calibration
+from trainer.evaluation.metrics.calibration import calibration
 
 EXPRESSIONS = ["anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from trainer.metrics.classification import classification
+from trainer.evaluation.metrics.classification import classification
 
 
 def test_classification_scores_against_known_values():

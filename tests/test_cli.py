@@ -8,11 +8,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import fertools.cli
-import trainer.cli
+import trainer.cli.main
 from fertools.datasets import DATASETS
 from manifests import files
 
-COMMANDS = {"fertools": fertools.cli.app, "trainer": trainer.cli.app}
+COMMANDS = {"fertools": fertools.cli.app, "trainer": trainer.cli.main.app}
 SMALL = "--set width=4 --set code_size=8 --set batch_size=12"
 
 
@@ -126,9 +126,11 @@ def test_a_run_is_not_judged_on_another_manifest(manifests, tmp_path):
 
 
 def test_a_run_is_examined_and_judged_on_another_dataset(manifests, tmp_path, monkeypatch):
-    from trainer.metrics.information import information_gap
+    from trainer.evaluation.metrics.information import information_gap
 
-    monkeypatch.setattr("trainer.evaluate.information_gap", lambda parts: information_gap(parts, seeds=[0], sigmas=[]))
+    monkeypatch.setattr(
+        "trainer.evaluation.evaluate.information_gap", lambda parts: information_gap(parts, seeds=[0], sigmas=[])
+    )
     quick = "--set width=4 --set code_size=8 --set batch_size=12 --set critic_width=8"
     run(f"trainer fit --manifests {manifests} --runs {tmp_path}/runs --epochs 1 --preset demo {quick}")
     folder = next((tmp_path / "runs").iterdir())

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from small_runs import CPU, silent
 
-from trainer import compare, tables
 from trainer.errors import TrainerError
+from trainer.evaluation.reporting import tables
+from trainer.experiments import compare
+from trainer.experiments.reproduce import write_forms
 from trainer.methods import METHODS
-from trainer.reproduce import write_forms
-from trainer.run import Run
+from trainer.runs.run import Run
 
 COST = {
     "where": {"device": "cpu: slow", "threads": 2}, "parameters": {"training": 3_000_000, "inference": 1_000_000},

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from trainer.config import ConfigError, override
 from trainer.methods import METHODS
+from trainer.methods.config import ConfigError, override
 from trainer.methods.dicefer import DiceFerConfig
 
 SOME = {int: "7", float: "0.125", bool: "true", str: None}

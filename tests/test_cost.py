@@ -8,10 +8,10 @@ import torch
 import torchvision
 from small_runs import CPU, SMALL, asked
 
-from trainer import cost
-from trainer.config import ConfigError
 from trainer.errors import TrainerError
+from trainer.experiments import cost
 from trainer.methods import METHODS, build
+from trainer.methods.config import ConfigError
 
 
 def count(module):
@@ -67,7 +67,7 @@ def test_memory_is_what_was_touched_after_the_beginning():
     """In a process of its own, as what is measured is: another's may give memory back meanwhile."""
     code = """
 import numpy as np, torch
-from trainer import cost
+from trainer.experiments import cost
 earlier = np.ones(2**25, np.uint8)
 del earlier
 before = cost._begin_memory(torch.device("cpu"))

@@ -23,12 +23,12 @@ from fertools.identities.group import group
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
-from trainer.config import ConfigError
-from trainer.data import FoldData
-from trainer.evaluate import judge_elsewhere, load
-from trainer.fit import fit
-from trainer.method import Faces
+from trainer.data.fold_data import FoldData
+from trainer.evaluation.evaluate import judge_elsewhere, load
 from trainer.methods import build
+from trainer.methods.base import Faces
+from trainer.methods.config import ConfigError
+from trainer.training.fit import fit
 
 LARGE = Crop(256, "eyes-nose", "rgb")
 

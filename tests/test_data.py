@@ -11,9 +11,9 @@ from fertools.folds.make_folds import make_folds
 from fertools.folds.whitening import centre, fit_zca
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
-from trainer.data import FoldData, standardize, whitener
-from trainer.grids import variant_grids
-from trainer.method import Faces, Pairs
+from trainer.data.augment import variant_grids
+from trainer.data.fold_data import FoldData, standardize, whitener
+from trainer.methods.base import Faces, Pairs
 
 CPU = torch.device("cpu")
 
@@ -69,7 +69,7 @@ def test_an_epoch_shows_every_training_face_once(data):
 def test_more_pairs_than_a_draw_holds_are_drawn_from_the_first(data, monkeypatch):
     """AffectNet's 100 epochs of pairs are 25 million; torch.multinomial refuses more than 2^24."""
     plain = list(data.batches(Pairs, 4, epoch=7, seed=0))
-    monkeypatch.setattr("trainer.data.MAX_SHARES", 3)
+    monkeypatch.setattr("trainer.data.fold_data.MAX_SHARES", 3)
     batches = list(data.batches(Pairs, 4, epoch=7, seed=0, balanced=True))
     first = data._pairs["anchor"][:3]
     allowed = {data.expressions.index(name) for name in data.table["expression"].take(first).to_pylist()}
@@ -118,7 +118,7 @@ def test_processes_see_together_what_one_sees(reads, balanced, plain, processes,
 def test_faces_are_cut_alike_however_many_at_once(plain, patterns, monkeypatch):
     data = FoldData(patterns, 1, CPU, plain=plain)
     (whole,) = data.batches(Faces, 24, 0, 0)
-    monkeypatch.setattr("trainer.data.CUT_AT_ONCE", 5)
+    monkeypatch.setattr("trainer.data.fold_data.CUT_AT_ONCE", 5)
     (parts,) = data.batches(Faces, 24, 0, 0)
     assert torch.equal(whole.image, parts.image) and torch.equal(whole.expression, parts.expression)
 

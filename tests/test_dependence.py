@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from representations import codes_of, expressions, rotated, sequences, subjects
 
-from trainer.metrics.dependence import dependence, linear_cka, rbf_kernel, unbiased_hsic
+from trainer.evaluation.metrics.dependence import dependence, linear_cka, rbf_kernel, unbiased_hsic
 
 
 def noise(faces, dims, seed):

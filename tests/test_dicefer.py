@@ -8,13 +8,13 @@ import torch
 from small_runs import CPU, asked, cut_short, silent, timeless, weights
 
 from manifests.schema import ManifestError
-from trainer import fit as library
-from trainer.config import ConfigError
-from trainer.loop import TrainingError
-from trainer.losses import code_distance
-from trainer.method import Faces, Pairs
+from trainer.methods.base import Faces, Pairs
+from trainer.methods.config import ConfigError
 from trainer.methods.dicefer import DiceFer, DiceFerConfig
-from trainer.run import RunError
+from trainer.methods.objectives.losses import code_distance
+from trainer.runs.run import RunError
+from trainer.training import fit as library
+from trainer.training.loop import TrainingError
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from representations import axes_of, codes_of, rotated, sequences, subjects
 
-from trainer.metrics.disentanglement import (
+from trainer.evaluation.metrics.disentanglement import (
     _concentration,
     attribute_predictability,
     dci,

@@ -208,8 +208,8 @@ from functools import partial
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from fertools.datasets import DATASETS
-from fertools.engines import Engine, ray
-from fertools.prepare import prepare
+from fertools.preparation.engines import Engine, ray
+from fertools.preparation.prepare import prepare
 sys.path.insert(0, sys.argv[3])
 from test_engines import deadly, go_wrong, where
 

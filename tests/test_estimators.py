@@ -5,7 +5,17 @@ import pytest
 import torch
 from sklearn.feature_selection import mutual_info_regression
 
-from trainer.estimators import ESTIMATORS, club, donsker_varadhan, info_nce, jensen_shannon, ksg, mine, nwj, smile
+from trainer.methods.objectives.mutual_information import (
+    ESTIMATORS,
+    club,
+    donsker_varadhan,
+    info_nce,
+    jensen_shannon,
+    ksg,
+    mine,
+    nwj,
+    smile,
+)
 from trainer.networks.critics import joint_and_marginal
 
 OPTIMUM = {"nwj": 1.0}  # what the best scores are above the log density ratio; 0 for the others

@@ -8,11 +8,11 @@ from small_runs import CPU, asked, silent
 
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
-from trainer import report
 from trainer.errors import TrainerError
-from trainer.evaluate import _labels, examine, judge_elsewhere, load
-from trainer.fit import fit
-from trainer.run import RunError
+from trainer.evaluation.evaluate import _labels, examine, judge_elsewhere, load
+from trainer.evaluation.reporting import run_report
+from trainer.runs.run import RunError
+from trainer.training.fit import fit
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def table(path, sources):
 
 
 def test_an_examination_tells_both_terms_and_reads_the_factors_of_the_photograph(run, patterns, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.evaluate.information_gap", lambda parts: {part: sorted(parts[part]) for part in parts})
+    monkeypatch.setattr(
+        "trainer.evaluation.evaluate.information_gap", lambda parts: {part: sorted(parts[part]) for part in parts}
+    )
     method, data = load(run, patterns.parent, CPU)
     sources = dict.fromkeys(files.read(patterns)["source"].to_pylist())
     examined = examine(run, method, data, table(tmp_path / "factors.csv", enumerate(sources)))
@@ -80,7 +82,7 @@ def test_an_official_split_in_which_nobody_is_named_is_judged_by_expressions(pat
     files.write([table], manifest, files.read_metadata(patterns))
     make_folds(manifest, 4, "standardize", seed=0, by="official")
     run = fit(asked(manifest, "resnet"), tmp_path / "runs", CPU, silent)
-    lines = report.text(run.read_json("scores.json")).splitlines()
+    lines = run_report.text(run.read_json("scores.json")).splitlines()
     assert any("of 12;" in line for line in lines)
     assert any("identity read from E" in line and "needs people who are named" in line for line in lines)
     assert pq.read_table(run.folder / "predictions.parquet")["face_id"].to_pylist() == table["face_id"].to_pylist()[:12]

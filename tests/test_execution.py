@@ -12,12 +12,12 @@ from small_runs import CPU, asked, silent, weights
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
-from trainer import fit as library
-from trainer.data import FoldData
+from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
-from trainer.execution import Execution
 from trainer.methods import METHODS, build
-from trainer.optimizers import adamw, minimise
+from trainer.methods.optimizers import adamw, minimise
+from trainer.training import fit as library
+from trainer.training.precision import Execution
 
 GPU = torch.device("cuda")
 
@@ -153,10 +153,11 @@ from pathlib import Path
 import torch
 from small_runs import asked, silent
 from test_execution import GPU, assert_alike, logged
-from trainer import fit
-from trainer.execution import Execution
+from trainer.runs.device import pick_device
+from trainer.training import fit
+from trainer.training.precision import Execution
 
-device = fit.pick_device("cuda")
+device = pick_device("cuda")
 patterns = Path({str(patterns)!r})
 reference = logged(patterns, {name!r}, Execution("float32"), device)
 assert_alike(logged(patterns, {name!r}, Execution("float32", True), device), reference, 1e-3, 0.9999)

@@ -10,14 +10,16 @@ import torch
 from small_runs import CPU, asked, silent
 from typer.testing import CliRunner
 
-from trainer import evaluate, fit, load
-from trainer import export as library
-from trainer.cli import app
-from trainer.export import export
-from trainer.graphs import GRAPHS, ExportError, graph
+from trainer import load
+from trainer.cli.main import app
+from trainer.evaluation import evaluate
+from trainer.inference import export as library
+from trainer.inference.export import export
+from trainer.inference.model import CONFIG, WEIGHTS, Network, of_run
+from trainer.inference.onnx import GRAPHS, ExportError, graph
 from trainer.methods import METHODS
-from trainer.model import CONFIG, WEIGHTS, Network, of_run
-from trainer.run import Run
+from trainer.runs.run import Run
+from trainer.training import fit
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from small_runs import CPU, asked, silent
 
 from manifests import files
 from manifests.schema import ManifestError
-from trainer import fit as library
-from trainer.config import ConfigError
-from trainer.data import FoldData
-from trainer.extra import averages_of, find_extra
-from trainer.method import Faces
+from trainer.data.extra_datasets import averages_of, find_extra
+from trainer.data.fold_data import FoldData
+from trainer.methods.base import Faces
+from trainer.methods.config import ConfigError
+from trainer.training import fit as library
 
 SHOWN = ["anger", "fear", "sadness", "anger", "fear", "happiness"]
 

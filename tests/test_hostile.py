@@ -73,7 +73,7 @@ PREPARE = """
 import json, re, sys
 from pathlib import Path
 from fertools.datasets import DATASETS
-from fertools.prepare import prepare
+from fertools.preparation.prepare import prepare
 summary = prepare(DATASETS["folder"], Path(sys.argv[1]), Path(sys.argv[2]), labels=Path(sys.argv[1]) / "labels.csv")
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())  # ru_maxrss begins with the parent's
 print(json.dumps([summary.quarantined, int(peak[1])]))

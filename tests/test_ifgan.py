@@ -10,15 +10,15 @@ from small_runs import CPU, asked, cut_short, silent
 
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
-from trainer import fit as library
-from trainer.config import ConfigError
-from trainer.data import FoldData
-from trainer.extra import sha256
-from trainer.grids import jittered_grids, jitters
-from trainer.loop import TrainingError
-from trainer.method import Faces, resized
+from trainer.data.augment import jittered_grids, jitters
+from trainer.data.extra_datasets import sha256
+from trainer.data.fold_data import FoldData
+from trainer.methods.base import Faces, resized
+from trainer.methods.config import ConfigError
 from trainer.methods.ifgan import IfGan
 from trainer.methods.resnet_island import ResNetIsland
+from trainer.training import fit as library
+from trainer.training.loop import TrainingError
 
 TINY = {"width": 4, "discriminator_width": 4, "classifier_width": 4, "size": 32}
 

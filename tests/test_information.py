@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from representations import codes_of
 
-from trainer.metrics import held_out, information
-from trainer.metrics.held_out import joined_bounds, separable_bound
-from trainer.metrics.information import draw_pairs, fano_bound, information_gap, jensen_shannon_ceiling
+from trainer.evaluation.metrics import held_out, information
+from trainer.evaluation.metrics.held_out import joined_bounds, separable_bound
+from trainer.evaluation.metrics.information import draw_pairs, fano_bound, information_gap, jensen_shannon_ceiling
 
 PEOPLE = {"train": 50, "validation": 12, "test": 12}
 EXPRESSIONS = 7

@@ -5,8 +5,8 @@ import pytest
 import torch
 from small_runs import CPU, asked, cut_short
 
-from trainer.losses import centre_likeness, island_loss, moved_centres, running_means
 from trainer.methods import build
+from trainer.methods.objectives.losses import centre_likeness, island_loss, moved_centres, running_means
 
 
 def test_orthogonal_centres_are_alike_by_one_a_pair_and_opposite_ones_not_at_all():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import lfw_bin
-from trainer.lfw_bin import PairsError, parse, read
+from trainer.data import lfw_pairs
+from trainer.data.lfw_pairs import PairsError, parse, read
 
 
 def encoded(level, size=112, form="PNG"):
@@ -125,10 +125,10 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
     path.write_bytes(by_python_2([encoded(1), encoded(2, size=5000)], [True]))
     with pytest.raises(PairsError, match="image 1 is 5000 x 5000; expected 112 x 112"):
         read(path)
-    monkeypatch.setattr(lfw_bin, "MOST", 1)
+    monkeypatch.setattr(lfw_pairs, "MOST", 1)
     with pytest.raises(PairsError, match="more than 1"):
         read(path)
-    monkeypatch.setattr(lfw_bin, "LARGEST", 100)
+    monkeypatch.setattr(lfw_pairs, "LARGEST", 100)
     with pytest.raises(PairsError, match="at most 100 are read"):
         read(path)
     with pytest.raises(PairsError, match="no such file; expected lfw.bin"):

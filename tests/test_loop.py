@@ -11,11 +11,11 @@ import pytest
 import torch
 from small_runs import CPU, asked, cut_short, silent, timeless, weights
 
-from trainer import fit as library
-from trainer import loop
-from trainer.interrupts import held_back
-from trainer.loop import TrainingError
-from trainer.run import Run
+from trainer.runs.run import Run
+from trainer.runs.signals import held_back
+from trainer.training import fit as library
+from trainer.training import loop
+from trainer.training.loop import TrainingError
 
 
 @pytest.mark.parametrize("name", ["dicefer", "ifgan", "resnet"])
@@ -54,7 +54,7 @@ def test_a_signal_is_held_back_until_all_is_saved(number, patterns, tmp_path):
 import os, signal
 from pathlib import Path
 from small_runs import CPU, asked, fit
-from trainer.cli import refusals
+from trainer.cli.options import refusals
 
 with refusals():
     ask = asked(Path({str(patterns)!r}), "resnet")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
+from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
 
 
 def test_equal_codes_have_no_distance_and_dimensions_do_not_add_up():

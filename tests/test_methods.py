@@ -11,12 +11,12 @@ import pytest
 import torch
 from small_runs import CPU, asked, built, cut_short, silent, timeless, weights
 
-from trainer import fit as library
-from trainer.data import FoldData
-from trainer.evaluate import judge, load, predict
-from trainer.loop import TrainingError
+from trainer.data.fold_data import FoldData
+from trainer.evaluation.evaluate import judge, load, predict
 from trainer.methods import METHODS, build
-from trainer.run import Run, RunError
+from trainer.runs.run import Run, RunError
+from trainer.training import fit as library
+from trainer.training.loop import TrainingError
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -116,7 +116,7 @@ def test_a_narrow_network_trains_on_odd_batches_with_two_threads():
     """In a process of its own: the error that this is about ends a process, in torch 2.15 within a few steps."""
     code = """
 import torch
-from trainer.method import Faces
+from trainer.methods.base import Faces
 from trainer.methods import build
 torch.set_num_threads(2)
 method = build("resnet", {"width": 4, "code_size": 8}, ["a", "b", "c"], 0, torch.device("cpu"))

@@ -9,13 +9,15 @@ from small_runs import CPU, asked, silent
 
 from fertools.folds.make_folds import make_folds
 from manifests import files
-from trainer import evaluate, fit, load
-from trainer.data import FoldData
+from trainer import load
+from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
-from trainer.export import write_model
-from trainer.metrics.temperature import calibrate, fit_temperature
-from trainer.model import CONFIG, WEIGHTS, Network, Whitening, of_run
-from trainer.run import RunError
+from trainer.evaluation import evaluate
+from trainer.evaluation.metrics.temperature import calibrate, fit_temperature
+from trainer.inference.export import write_model
+from trainer.inference.model import CONFIG, WEIGHTS, Network, Whitening, of_run
+from trainer.runs.run import RunError
+from trainer.training import fit
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from trainer.estimators import donsker_varadhan
+from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks import critics
 from trainer.networks.critics import CRITICS, BilinearCritic, ConcatCritic, joint_and_marginal, positions, whole
 from trainer.networks.encoder import Encoder

@@ -5,10 +5,10 @@ import torch
 from small_runs import CPU
 from torch import nn
 
-from trainer.method import Faces
 from trainer.methods import build
-from trainer.optimizers import adam, adamw, minimise
-from trainer.run import Run
+from trainer.methods.base import Faces
+from trainer.methods.optimizers import adam, adamw, minimise
+from trainer.runs.run import Run
 
 LOOPS = {
     "adamw": lambda module: torch.optim.AdamW(module.parameters(), 1e-2, weight_decay=0.1, foreach=False),

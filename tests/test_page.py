@@ -24,14 +24,16 @@ from typer.testing import CliRunner
 from fertools.drawn.face.factors import Action, sample_identity, sample_nuisance
 from fertools.drawn.face.render import render_colour
 from manifests import files
-from trainer import load, page, photos
-from trainer.cli import app
-from trainer.data import FoldData
-from trainer.export import write_model
-from trainer.fit import fit
-from trainer.photos import Found
-from trainer.reader import NUM_FACES, NUM_NEAREST
-from trainer.reader import reader as open_reader
+from trainer import load
+from trainer.cli.main import app
+from trainer.data.fold_data import FoldData
+from trainer.inference import photos
+from trainer.inference.demo import NUM_FACES, NUM_NEAREST
+from trainer.inference.demo import reader as open_reader
+from trainer.inference.export import write_model
+from trainer.inference.photos import Found
+from trainer.inference.server import MAX_BYTES, PageError, Server, shown
+from trainer.training.fit import fit
 
 HEIGHT, WIDTH = 240, 320
 GREY = np.full((120, 160, 3), 90, np.uint8)
@@ -60,7 +62,7 @@ def photo():
 @contextmanager
 def listening(reader):
     """Yield a server that answers."""
-    with page.Server(reader, 0) as server:
+    with Server(reader, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -149,7 +151,7 @@ def test_an_exported_model_shows_no_training_faces_and_says_so(reader, photo, tm
     face, of_run = (one.answer(encoded(photo))["faces"][0] for one in (exported, reader))
     assert face["nearest"] == {} and face["probabilities"] == of_run["probabilities"]
     said = "Nearest training faces are not shown: this is an exported model"
-    assert said in page.shown(exported) and said not in page.shown(reader)
+    assert said in shown(exported) and said not in shown(reader)
 
 
 def test_a_large_photo_is_shown_smaller_and_a_crowd_in_part(reader):
@@ -181,7 +183,7 @@ def test_what_shows_no_face_is_answered_with_what_to_do(server, body, status, wo
 
 
 def test_an_upload_is_bounded_by_what_it_declares(server):
-    status, answer = ask(server, bytes(page.MAX_BYTES + 1))
+    status, answer = ask(server, bytes(MAX_BYTES + 1))
     assert (status, answer["error"]) == (
         413, "This file has 21 MB; at most 20 MB are taken. Choose a smaller photo."
     )  # fmt: skip
@@ -254,8 +256,8 @@ def test_a_bug_is_shown_in_the_terminal_and_the_page_goes_on(reader, capfd):
 
 
 def test_a_port_that_is_taken_is_named(server, reader):
-    with pytest.raises(page.PageError, match=rf"port {server.server_port} cannot be used .* leave out --port"):
-        page.Server(reader, server.server_port)
+    with pytest.raises(PageError, match=rf"port {server.server_port} cannot be used .* leave out --port"):
+        Server(reader, server.server_port)
 
 
 def test_the_command_opens_a_browser_and_ctrl_c_ends_it(run, patterns, monkeypatch):
@@ -271,7 +273,7 @@ def test_the_command_opens_a_browser_and_ctrl_c_ends_it(run, patterns, monkeypat
     ended = CliRunner().invoke(app, command)
     assert opened == [(ended.stdout.partition(" ")[0], 200)] and ended.stdout.endswith("Ctrl-C ends it\n")
     assert (ended.exit_code, ended.stderr) == (0, "")
-    monkeypatch.setattr(page.Server, "serve_forever", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Server, "serve_forever", lambda _: signal.raise_signal(signal.SIGINT))
     assert CliRunner().invoke(app, [*command, "--no-browser"]).exit_code == 0
     assert len(opened) == 1
 
@@ -325,7 +327,7 @@ def check_one_face(tab, found="1 face found."):
 
 def test_a_browser_shows_faces_and_answers_what_shows_none(tab, photo, tmp_path):
     large = tmp_path / "large.jpg"
-    large.write_bytes(bytes(page.MAX_BYTES + 1))
+    large.write_bytes(bytes(MAX_BYTES + 1))
 
     def choose(name, body):
         tab.set_input_files("#file", {"name": name, "mimeType": "", "buffer": body})

@@ -9,7 +9,7 @@ from fertools.faces.images import decode
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop
-from trainer.photos import PhotoError, read
+from trainer.inference.photos import PhotoError, read
 
 
 @pytest.fixture(scope="module")

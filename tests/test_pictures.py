@@ -8,17 +8,17 @@ from small_runs import CPU, asked, silent
 from typer.testing import CliRunner
 
 from manifests import files
-from trainer import pictures
-from trainer.board import CELL, GAP, Cell, Row, draw, pixels
-from trainer.cli import app
-from trainer.data import FoldData
+from trainer.cli.main import app
+from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
-from trainer.evaluate import load
-from trainer.figures import FIGURES, Drawn
-from trainer.fit import fit
+from trainer.evaluation.evaluate import load
+from trainer.evaluation.reporting import pictures
+from trainer.evaluation.reporting.image_grid import CELL, GAP, Cell, Row, draw, pixels
+from trainer.experiments.figures import FIGURES, Drawn
+from trainer.experiments.papers.item import Variant
 from trainer.methods import build
-from trainer.papers.item import Variant
-from trainer.run import Run, RunError
+from trainer.runs.run import Run, RunError
+from trainer.training.fit import fit
 
 NAMES = ["anger", "fear", "happiness"]
 GREYS = torch.tensor([-0.6, 0.0, 0.6])

@@ -22,14 +22,14 @@ from fertools.drawn.layouts.photographs import at_large, close_up
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP
-from trainer import photos, predict
-from trainer.cli import app
+from trainer.cli.main import app
+from trainer.data.augment import VARIANTS
 from trainer.errors import TrainerError
-from trainer.export import write_model
-from trainer.grids import VARIANTS
-from trainer.model import Model, Network, load
-from trainer.predict import Asked, Listener, PredictError, probabilities
-from trainer.predictions import TableError
+from trainer.inference import photos, predict
+from trainer.inference.export import write_model
+from trainer.inference.model import Model, Network, load
+from trainer.inference.predict import Asked, Listener, PredictError, probabilities
+from trainer.inference.predictions import TableError
 
 SILENT = Listener(lambda _: None, lambda _: None, lambda *_: None)
 BLANK = np.full((160, 160, 3), 128, np.uint8)

@@ -13,14 +13,15 @@ from test_lfw_bin import by_python_2, encoded
 from typer.testing import CliRunner
 
 from manifests import files, schema
-from trainer import layouts, pretrain, weights
-from trainer.cli import app
-from trainer.config import ConfigError
+from trainer.cli.main import app
+from trainer.data.identities import read_people
 from trainer.errors import TrainerError
+from trainer.methods.config import ConfigError
+from trainer.methods.pretrained import key_layouts, weights
 from trainer.networks.encoder import Encoder
-from trainer.people import read_people
-from trainer.pretrain import Asked
-from trainer.run import Run
+from trainer.runs.run import Run
+from trainer.training import pretrain
+from trainer.training.pretrain import Asked
 
 CPU = torch.device("cpu")
 SMALL = ("width=4", "code_size=8", "batch_size=16", "scale=16", "learning_rate=0.1", "warmup=1")
@@ -32,7 +33,7 @@ def silent(*_):
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    monkeypatch.setattr("trainer.metrics.verification.DRAWS", 20)
+    monkeypatch.setattr("trainer.evaluation.metrics.verification.DRAWS", 20)
 
 
 def make(path, num_people=24, num_faces=4, named=True, align="five-points"):
@@ -69,7 +70,7 @@ def asked(manifest, *settings, epochs=3, **others):
 def trained(manifest, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.metrics.verification.DRAWS", 20)
+        patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 20)
         found = pretrain.pretrain(asked(manifest, epochs=12), runs, CPU, silent)
     return found, Path(found["run"])
 
@@ -108,7 +109,7 @@ def test_the_weights_fit_an_encoder_and_say_what_they_are(trained):
     path = str(run / "weights.safetensors")
     read = weights.read(path)
     encoder = Encoder(64, 4)
-    fitted = layouts.fit(read.tensors, encoder.state_dict())
+    fitted = key_layouts.fit(read.tensors, encoder.state_dict())
     untouched = {name for name in encoder.state_dict() if name not in fitted.tensors}
     assert untouched == {"fc.weight", "fc.bias"} == set(fitted.about["kept"])
     assert read.about["licence"] == "none"
@@ -217,7 +218,7 @@ def one_of_two(rank, folder, manifest):
         return pretrain.pretrain(asked(Path(manifest), epochs=2), Path(folder) / name, CPU, silent, *interrupted)
 
     with joined(int(rank), f"{folder}/meeting"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.metrics.verification.DRAWS", 2)
+        patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 2)
         assert (go("whole") is None) == (int(rank) == 1)
         if int(rank) == 1:
             assert go("resumed", Stop(steps=6).asked) is None

@@ -7,10 +7,10 @@ import pytest
 from small_runs import CPU, asked, silent
 
 from manifests import files
-from trainer import price, reproduce
-from trainer.fit import fit
+from trainer.experiments import price, reproduce
+from trainer.experiments.papers.item import Item, Variant
 from trainer.methods import METHODS
-from trainer.papers.item import Item, Variant
+from trainer.training.fit import fit
 
 STEPS = {"stages": {"classifier": [10.0] * 5}, "inference": [120.0] * 5}  # images a second
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from representations import PEOPLE, codes_of, expressions, sequences, subjects
 
-from trainer.metrics.probes import expression_probe, factor_probe, identity_probe, verification
-from trainer.metrics.retrieval import retrieval
+from trainer.evaluation.metrics.probes import expression_probe, factor_probe, identity_probe, verification
+from trainer.evaluation.metrics.retrieval import retrieval
 
 
 def test_an_ideal_code_shows_its_factor_and_hides_the_other():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import report
+from trainer.evaluation.reporting import run_report
 
 
 def test_the_nearest_by_expression_are_other_people_and_the_query_is_never_found():
@@ -12,8 +12,8 @@ def test_the_nearest_by_expression_are_other_people_and_the_query_is_never_found
     codes = {"expression": np.random.default_rng(0).normal(size=(16, 4)), "identity": np.eye(16)}
     codes = {name: code.astype(np.float32) for name, code in codes.items()}
     pictures = np.arange(16, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
-    place = {report._png(picture): number for number, picture in enumerate(pictures)}
-    for row in report.retrieval_rows(codes, subjects, pictures.__getitem__):
+    place = {run_report._png(picture): number for number, picture in enumerate(pictures)}
+    for row in run_report.retrieval_rows(codes, subjects, pictures.__getitem__):
         query = place[row["query"]]
         assert all((place[found] < 8) != (query < 8) for found in row["found"]["E"])
         assert query not in [place[found] for found in row["found"]["I"]]
@@ -33,7 +33,7 @@ class Addresses(HTMLParser):
 def test_a_runs_page_is_self_contained(patterns, tmp_path):
     import torch
 
-    from trainer.fit import Asked, fit
+    from trainer.training.fit import Asked, fit
 
     settings = ("width=4", "code_size=8", "epochs=1")
     asked = Asked(

@@ -7,14 +7,15 @@ from small_runs import CPU, silent
 
 from fertools.datasets.protocols import PROTOCOLS
 from manifests import files
-from trainer import price, reproduce, tables
 from trainer.errors import TrainerError
-from trainer.figures import FIGURES
-from trainer.measures import MEASURES, measured
+from trainer.evaluation.reporting import tables
+from trainer.evaluation.reporting.columns import MEASURES, measured
+from trainer.experiments import price, reproduce
+from trainer.experiments.figures import FIGURES
+from trainer.experiments.papers import ITEMS
+from trainer.experiments.papers.item import Item, Variant
 from trainer.methods import METHODS
-from trainer.papers import ITEMS
-from trainer.papers.item import Item, Variant
-from trainer.run import Run
+from trainer.runs.run import Run
 
 SMALL = {
     "dicefer": {"width": 4, "code_size": 8, "batch_size": 12, "critic_width": 8,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet18, resnet101
 
-from trainer.networks.residual import ResidualNet
+from trainer.networks.resnet import ResidualNet
 
 
 @pytest.mark.parametrize(

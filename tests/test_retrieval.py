@@ -3,7 +3,7 @@ import pytest
 from representations import codes_of, sequences, subjects
 from sklearn.metrics import average_precision_score
 
-from trainer.metrics.retrieval import cosine_similarities, retrieval
+from trainer.evaluation.metrics.retrieval import cosine_similarities, retrieval
 
 
 def test_retrieval_of_a_perfect_code_reaches_its_ceiling():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.metrics.robustness import robustness
+from trainer.evaluation.metrics.robustness import robustness
 
 VARIANTS = [(0.0, False), (15.0, False), (0.0, True)]
 truth = np.array(["anger", "fear", "anger", "fear"])

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from small_runs import CPU, asked, cut_short, silent, timeless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer import fit as library
-from trainer import loop
 from trainer.errors import TrainerError
-from trainer.loop import TrainingError
-from trainer.metrics import probes
-from trainer.run import CHECKPOINTS, Run
+from trainer.evaluation.metrics import probes
+from trainer.runs.run import CHECKPOINTS, Run
+from trainer.training import fit as library
+from trainer.training import loop
+from trainer.training.loop import TrainingError
 
 ENDS = ("weights.safetensors", "predictions.parquet", "scores.json")  # what a run comes to, byte for byte
 WITH_THEM = ("config.json", "metrics.jsonl", "checkpoint.safetensors", "provenance.json", "report.html")
@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_at_every_file_and_then_the_run_ends_the_same(patter
     full("provenance.json")
     full("config.json")
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.run.time.time", lambda: 1e9)
+        patch.setattr("trainer.runs.run.time.time", lambda: 1e9)
         full("events.out.tfevents.1000000000.000000")
     (folder / "events.out.tfevents.1000000000.000000").unlink()
     full("metrics.jsonl")

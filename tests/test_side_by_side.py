@@ -10,10 +10,11 @@ from ends import die, last_until_told, refuse
 from small_runs import CPU, asked, fit, silent, timeless, weights
 from typer.testing import CliRunner
 
-from trainer import cli, jobs, side_by_side
-from trainer.jobs import training
-from trainer.run import Run
-from trainer.side_by_side import Job
+from trainer.cli import main
+from trainer.experiments import jobs, workers
+from trainer.experiments.jobs import training
+from trainer.experiments.workers import Job
+from trainer.runs.run import Run
 
 
 class Heard:
@@ -43,7 +44,7 @@ def test_one_that_dies_takes_no_other_with_it_and_others_are_to_the_bit_what_the
     waits = Job("waits", tmp_path / "waits", refuse, needs=good.path)
     orphan = Job("orphan", tmp_path / "orphan", refuse, needs=killed.path)
     heard = Heard()
-    failed = side_by_side.run([orphan, waits, killed, good], 2, 2, heard)
+    failed = workers.run([orphan, waits, killed, good], 2, 2, heard)
     assert failed["waits"] == "no such thing" and heard.begun_jobs[-2] == "waits"
     assert "signal SIGKILL" in failed["killed"] and "goes on from the last checkpoint" in failed["killed"]
     assert failed["orphan"] == "no such thing" and heard.begun_jobs[-1] == "orphan"  # in its own words, at the end
@@ -76,7 +77,7 @@ def test_ctrl_c_stops_all_and_each_has_written_down_where_it_stands(patterns, tm
     never = Job("never", tmp_path / "never", refuse)
     heard = Stopping(trains.title)
     with pytest.raises(KeyboardInterrupt):
-        side_by_side.run([trains, other, never], 2, 2, heard)
+        workers.run([trains, other, never], 2, 2, heard)
     assert heard.ends == {} and multiprocessing.active_children() == []
     assert (tmp_path / "what").read_text() == "so far"
     place = run_of(trains).checkpoint().place
@@ -89,18 +90,18 @@ def test_one_after_the_other_a_failure_stops_no_other_and_what_is_done_is_not_do
 
     first, last = (Job(name, tmp_path / name, partial(make, tmp_path / name)) for name in ("first", "last"))
     broken = Job("broken", tmp_path / "broken", refuse)
-    assert side_by_side.run([first, broken, last], 1, 1, Heard()) == {"broken": "no such thing"}
+    assert workers.run([first, broken, last], 1, 1, Heard()) == {"broken": "no such thing"}
     assert first.done and last.done
     again = Heard()
-    side_by_side.run([first, broken, last], 1, 1, again)
+    workers.run([first, broken, last], 1, 1, again)
     assert again.begun_jobs == ["broken"]
 
 
 def test_what_measures_time_has_the_machine_for_itself(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(side_by_side, "_beside", lambda jobs, *_: seen.append([job.title for job in jobs]) or {})
+    monkeypatch.setattr(workers, "_beside", lambda jobs, *_: seen.append([job.title for job in jobs]) or {})
     timed = Job("timed", tmp_path / "timed", lambda *_: seen.append("timed"), alone=True)
-    side_by_side.run([Job("other", tmp_path / "other", refuse), timed], 2, 2, Heard())
+    workers.run([Job("other", tmp_path / "other", refuse), timed], 2, 2, Heard())
     assert seen == ["timed", ["other"]]
 
 
@@ -120,7 +121,7 @@ def test_fit_trains_folds_and_seeds_names_what_failed_and_tells_the_rest(pattern
     other.write_json("provenance.json", {"data": {}})
     line = f"fit --manifests {patterns.parent} --runs {tmp_path} --method resnet --preset demo --set width=4"
     words = [*line.split(), *["--set", "batch_size=12", "--epochs", "1", "--seed", "3", "--seeds", "2", "--json"]]
-    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    result = CliRunner().invoke(main.app, words, catch_exceptions=False)
     assert result.exit_code == 1
     good, bad = json.loads(result.stdout)
     assert good["run"].endswith("fold01-seed3") and 0 <= good["classification"]["accuracy"] <= 1
@@ -132,4 +133,4 @@ def test_fit_trains_folds_and_seeds_names_what_failed_and_tells_the_rest(pattern
 def test_side_by_side_on_a_gpu_all_are_trained(patterns, tmp_path):
     cuda = torch.device("cuda")
     todo = [training(asked(patterns, "resnet", fold=fold), tmp_path, cuda) for fold in (1, 2)]
-    assert side_by_side.run(todo, 2, 2, Heard()) == {} and all(job.done for job in todo)
+    assert workers.run(todo, 2, 2, Heard()) == {} and all(job.done for job in todo)

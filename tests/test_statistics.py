@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from trainer.metrics.statistics import (
+from trainer.evaluation.metrics.statistics import (
     DRAWN,
     bayesian_correlated_t,
     cluster_bootstrap,

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 
 from manifests import files
 from manifests.schema import FACES, ROW_GROUP, ManifestError
-from trainer import store
-from trainer.cli import app
-from trainer.crops import AHEAD, Crops, Joined, Resident, Streamed, in_order, stream, take
-from trainer.data import FoldData
-from trainer.fit import fit
-from trainer.method import Faces, Pairs
-from trainer.run import Run
-from trainer.store import Store, cache_path, memory_of
+from trainer.cli.main import app
+from trainer.data import crop_cache
+from trainer.data.crop_cache import Store, cache_path, memory_of
+from trainer.data.crops import AHEAD, Crops, Joined, Resident, Streamed, in_order, stream, take
+from trainer.data.fold_data import FoldData
+from trainer.methods.base import Faces, Pairs
+from trainer.runs.run import Run
+from trainer.training.fit import fit
 
 NUM_BYTES = 144 * 144
 
@@ -195,8 +195,8 @@ def test_faces_that_are_not_usable_are_not_in_it(make_faces, tmp_path):
 
 
 def test_of_several_that_want_the_file_one_makes_it(copy, monkeypatch):
-    made, write = [], store._write
-    monkeypatch.setattr(store, "_write", lambda *of: (made.append(of), write(*of)))
+    made, write = [], crop_cache._write
+    monkeypatch.setattr(crop_cache, "_write", lambda *of: (made.append(of), write(*of)))
     meet = threading.Barrier(4)
 
     def first(_):
@@ -257,9 +257,9 @@ import resource, sys
 from pathlib import Path
 import numpy as np, torch
 from manifests import files
-from trainer.crops import in_order
-from trainer.run import Run
-from trainer.store import Store
+from trainer.data.crops import in_order
+from trainer.runs.run import Run
+from trainer.data.crop_cache import Store
 
 manifest = Path(sys.argv[1])
 crop, cpu = files.read_crop(manifest), torch.device("cpu")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from small_runs import CPU, asked, silent
 
-from trainer import summary
-from trainer.fit import fit
-from trainer.run import Run, RunError
+from trainer.evaluation.reporting import comparison
+from trainer.runs.run import Run, RunError
+from trainer.training.fit import fit
 
 CLASSIFICATION = {"faces": 10, "correct": 8, "accuracy": 0.8, "macro_f1": 0.7}
 
@@ -27,23 +27,23 @@ def finished(folder, fold, accuracy, chance=0.1):
 
 
 def test_a_table_gives_mean_sample_spread_and_number_of_runs(tmp_path):
-    (group,) = summary.table([finished(tmp_path, fold, accuracy) for fold, accuracy in ((1, 0.7), (2, 0.9))])
+    (group,) = comparison.table([finished(tmp_path, fold, accuracy) for fold, accuracy in ((1, 0.7), (2, 0.9))])
     assert (group["count"], group["pooled"], group["folds"]) == (2, "16/20", [1, 2])
     assert group["mean"]["accuracy"] == pytest.approx(0.8)
     assert group["spread"]["accuracy"] == pytest.approx(0.2 / 2**0.5)  # of a sample: n - 1
-    assert "0.800 +- 0.141" in summary.markdown([group])
+    assert "0.800 +- 0.141" in comparison.markdown([group])
 
 
 def test_one_run_has_no_spread(tmp_path):
-    (group,) = summary.table([finished(tmp_path, 1, 0.7)])
-    assert group["spread"]["accuracy"] is None and "0.700 |" in summary.markdown([group])
+    (group,) = comparison.table([finished(tmp_path, 1, 0.7)])
+    assert group["spread"]["accuracy"] is None and "0.700 |" in comparison.markdown([group])
 
 
 def test_runs_of_other_settings_are_not_averaged(tmp_path):
     one, other = finished(tmp_path, 1, 0.7), finished(tmp_path, 2, 0.9)
     renamed = other.folder.with_name("set-resnet-demo-width=8-fold02-seed0")
     other.folder.rename(renamed)
-    assert [group["count"] for group in summary.table([one, Run(renamed)])] == [1, 1]
+    assert [group["count"] for group in comparison.table([one, Run(renamed)])] == [1, 1]
 
 
 # --- whether two differ
@@ -52,7 +52,7 @@ def test_runs_of_other_settings_are_not_averaged(tmp_path):
 def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path):
     runs = [fit(asked(patterns, name, fold=fold), tmp_path, CPU, silent)
             for name, folds in (("dicefer", (1, 2, 3)), ("resnet", (2, 3))) for fold in folds]  # fmt: skip
-    (found,) = summary.comparisons(runs)
+    (found,) = comparison.comparisons(runs)
     assert found["runs"] == 2
     accuracy = {(run.folder.name.split("-")[1], run.read_json("config.json")["fold"]):
                 run.read_json("scores.json")["classification"] for run in runs}  # fmt: skip
@@ -61,14 +61,14 @@ def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path
     told = found["mcnemar"]
     right = {name: sum(accuracy[name, fold]["correct"] for fold in (2, 3)) for name in ("dicefer", "resnet")}
     assert told["only_first"] - told["only_second"] == right["dicefer"] - right["resnet"]
-    text = summary.write(runs, tmp_path / "report.html")
+    text = comparison.write(runs, tmp_path / "report.html")
     assert "2 paired runs" in text and "McNemar" in text and "2 paired runs" in (tmp_path / "report.html").read_text()
 
 
 def test_runs_without_a_common_fold_are_not_compared(patterns, tmp_path):
     runs = [fit(asked(patterns, "resnet", fold=1), tmp_path, CPU, silent),
             fit(asked(patterns, "resnet", "weight_decay=0", fold=2), tmp_path, CPU, silent)]  # fmt: skip
-    assert summary.comparisons(runs) == []
+    assert comparison.comparisons(runs) == []
 
 
 def test_scores_of_an_older_version_ask_to_be_judged_again(tmp_path):

@@ -5,8 +5,19 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trainer.metrics.statistics import DRAWN
-from trainer.tables import MARK, Cell, Column, Row, Table, from_json, to_html, to_json, to_latex, to_markdown
+from trainer.evaluation.metrics.statistics import DRAWN
+from trainer.evaluation.reporting.tables import (
+    MARK,
+    Cell,
+    Column,
+    Row,
+    Table,
+    from_json,
+    to_html,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 
 MEASURED = Cell(0.995, 0.9123, 0.0134, 30, (0.891, 0.93), "not reproduced")
 STAND_IN = Cell(0.911, 0.8, 0.02, 10, (0.75, 0.85), DRAWN, drawn=True, needs="Oulu-CASIA in data/oulu")

@@ -14,17 +14,17 @@ from small_runs import CPU, Stop, asked, silent, timeless
 from torch import nn
 
 from manifests.schema import ManifestError
-from trainer import fit as library
-from trainer.data import FoldData
+from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
-from trainer.estimators import ESTIMATORS
-from trainer.losses import island_step
-from trainer.method import Faces, Stage
+from trainer.methods.base import Faces, Stage
 from trainer.methods.dicefer import Critics, DiceFerConfig
+from trainer.methods.objectives.losses import island_step
+from trainer.methods.objectives.mutual_information import ESTIMATORS
 from trainer.networks.critics import CRITICS
-from trainer.networks.gathered import gathered, share_sizes
-from trainer.run import Run
-from trainer.together import SharedRun, average_gradients, refuse_difference, shared
+from trainer.runs.distributed import gathered, share_sizes
+from trainer.runs.run import Run
+from trainer.training import fit as library
+from trainer.training.data_parallel import SharedRun, average_gradients, refuse_difference, shared
 
 METHODS = ("dicefer", "ifgan")
 SHARES = (slice(0, 4), slice(4, 7))  # of a batch of seven
@@ -229,10 +229,10 @@ def test_what_two_have_begun_one_goes_on_with(folder, patterns, tmp_path):
 
 LOST = """
 import os, signal, torch, typer
-from trainer.interrupts import held_back
-from trainer.networks.gathered import agreed, process
-from trainer.options import refusals
-from trainer.together import together
+from trainer.runs.signals import held_back
+from trainer.runs.distributed import agreed, process
+from trainer.cli.options import refusals
+from trainer.training.data_parallel import together
 
 def main():
     with refusals(), together(torch.device("cpu")), held_back():
@@ -255,4 +255,4 @@ def test_a_process_that_is_lost_ends_all_others_with_one_sentence():
         r"error: another process of this training was lost, seen by process [02] of 3 \(.*\); the last checkpoint is "
         "whole, and the same command goes on from it", line,
     )  # fmt: skip
-    assert "trainer/together.py" not in done.stderr  # no traceback of ours
+    assert "trainer/training/data_parallel.py" not in done.stderr  # no traceback of ours

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from trainer.metrics import verification as module
-from trainer.metrics.verification import cosines, pairs_of_people, published_pairs, verification
+from trainer.evaluation.metrics import verification as module
+from trainer.evaluation.metrics.verification import cosines, pairs_of_people, published_pairs, verification
 
 PEOPLE = np.repeat([f"p{number:02d}" for number in range(20)], 4)
 PAIRS = pairs_of_people(PEOPLE)

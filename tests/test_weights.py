@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from trainer import weights
-from trainer.weights import WeightsError, read
+from trainer.methods.pretrained import weights
+from trainer.methods.pretrained.weights import WeightsError, read
 
 SOME = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.num_batches_tracked": torch.tensor(3)}
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.config import ConfigError
-from trainer.method import Method
+from trainer.methods.base import Method
+from trainer.methods.config import ConfigError
 from trainer.methods.dicefer import DiceFer
 from trainer.methods.ifgan import IfGan
 from trainer.methods.resnet import ResNet

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import ConfigError, one_of
-from trainer.estimators import ESTIMATORS, donsker_varadhan, mine
-from trainer.losses import code_distance, discriminator_loss, independence_loss, spread
-from trainer.method import Faces, Method, Pairs, Stage, constant, cosine
+from trainer.methods.base import Faces, Method, Pairs, Stage, constant, cosine
+from trainer.methods.config import ConfigError, one_of
+from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
+from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
+from trainer.methods.optimizers import adamw, minimise
 from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, positions, whole
 from trainer.networks.encoder import Encoder, PairEncoder
-from trainer.networks.gathered import gathered, own_first, processes, share_sizes
 from trainer.networks.heads import Classifier, Discriminator
-from trainer.optimizers import adamw, minimise
+from trainer.runs.distributed import gathered, own_first, processes, share_sizes
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}

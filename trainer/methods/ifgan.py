@@ -17,20 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import ConfigError, one_of
-from trainer.losses import (
-    island_step,
-    picture_loss,
-    realism_loss,
-    reconstruction_loss,
-    spread,
-)
-from trainer.method import Faces, Method, Stage, resized
-from trainer.networks.gathered import gathered, share_sizes
+from trainer.methods.base import Faces, Method, Stage, resized
+from trainer.methods.config import ConfigError, one_of
+from trainer.methods.objectives.losses import island_step, picture_loss, realism_loss, reconstruction_loss, spread
+from trainer.methods.optimizers import adam, minimise
 from trainer.networks.patchgan import PatchGan
-from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
 from trainer.networks.unet import UNet
-from trainer.optimizers import adam, minimise
+from trainer.runs.distributed import gathered, share_sizes
 
 STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
 PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size

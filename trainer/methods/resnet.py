@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.method import Faces, Method, Stage, cosine
+from trainer.methods.base import Faces, Method, Stage, cosine
+from trainer.methods.optimizers import adamw, minimise
 from trainer.networks.encoder import Encoder
-from trainer.optimizers import adamw, minimise
 
 
 @dataclass(frozen=True, kw_only=True)

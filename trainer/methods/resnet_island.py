@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import ConfigError, one_of
-from trainer.losses import island_step
-from trainer.method import Faces, Method, Stage
-from trainer.networks.gathered import gathered, share_sizes
-from trainer.networks.residual import DEPTHS, IMAGENET_WIDTH, ResidualNet
-from trainer.optimizers import adam, minimise
+from trainer.methods.base import Faces, Method, Stage
+from trainer.methods.config import ConfigError, one_of
+from trainer.methods.objectives.losses import island_step
+from trainer.methods.optimizers import adam, minimise
+from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.runs.distributed import gathered, share_sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from trainer.networks.gathered import gathered, process, processes, reaching, summed
+from trainer.runs.distributed import gathered, process, processes, reaching, summed
 
 
 def arcface(cosine: Tensor, margin: float) -> Tensor:

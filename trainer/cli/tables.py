@@ -1,0 +1,162 @@
+"""The commands of `trainer` that fill tables: a paper's, methods side by side, what a method's steps cost."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manifests import files
+from trainer.cli.options import (
+    MANIFESTS,
+    RUNS,
+    AsJson,
+    Compiled,
+    Device,
+    ManifestsDir,
+    Precision,
+    RunsDir,
+    SideBySide,
+    numbers,
+    only_manifest,
+    refusals,
+)
+from trainer.cli.progress import JobBars
+
+
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="dice-fer, if-gan/table1, ...")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Show every table and figure, and what is left to run.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--price", help="Measure a few steps of all that is left, and tell its minutes here.")
+    ] = False,
+    preset: Annotated[str, typer.Option(help="Where a method has it; see `trainer methods`.")] = "default",
+    folds: Annotated[str | None, typer.Option(help="Numbers, separated by commas.", show_default="all")] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
+    datasets: Annotated[str | None, typer.Option(help="Names, separated by commas.", show_default="all")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
+    out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
+    side_by_side: SideBySide = None,
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    runs_dir: RunsDir = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Fill a paper's tables and figures anew: run what is missing, set what is printed beside what was measured.
+
+    Datasets that are not prepared are left out and named. What was interrupted goes on.
+
+    Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
+    """
+    with refusals():
+        from trainer.evaluation.reporting import tables
+        from trainer.experiments import price
+        from trainer.experiments import reproduce as library
+        from trainer.experiments.jobs import do_all
+        from trainer.experiments.papers import ITEMS
+        from trainer.runs.device import pick_device
+
+        grid = library.Grid(
+            manifests=manifests_dir, runs=runs_dir, preset=preset, folds=numbers(folds or ""), seeds=numbers(seeds),
+            device=pick_device(device),
+            datasets=tuple(files.dataset_name(name) for name in (datasets or "").split(",") if name.strip()),
+        )  # fmt: skip
+        items = library.find(names or list(ITEMS))
+        if measure:
+            unknown = do_all(price.measurements(items, grid), grid.device, JobBars, 1)
+            priced = price.price(items, grid)
+            typer.echo(json.dumps(priced) if as_json else price.price_text(priced))
+            raise typer.Exit(1 if unknown else 0)
+        if show or not names:
+            listed = [price.outline(name, item, grid) for name, item in items.items()]
+            typer.echo(json.dumps(listed) if as_json else "\n".join(price.outline_text(one) for one in listed))
+            return
+        failed: dict[str, str] = {}
+        for name, item in items.items():
+            failed |= {} if dry else do_all(library.jobs(item, grid), grid.device, JobBars, side_by_side)
+            table = library.write(name, item, grid, out)
+            typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
+            typer.echo(f"written: {out / name}.*", err=True)
+        if failed:
+            raise typer.Exit(1)
+
+
+def compare(
+    names: Annotated[
+        str, typer.Option("--methods", help="Separated by commas.")
+    ] = "dicefer,ifgan,resnet,resnet_island",
+    dataset: Annotated[str | None, typer.Option(help="Which manifest.", show_default="the only one")] = None,
+    preset: Annotated[str, typer.Option(help="Of every method; see `trainer methods`.")] = "default",
+    folds: Annotated[str | None, typer.Option(help="Numbers, separated by commas.", show_default="all")] = None,
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
+    dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results"),
+    side_by_side: SideBySide = None,
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    runs_dir: RunsDir = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Set methods side by side on the same folds and seeds: accuracy, identity leak, cost; run what is missing.
+
+    Each is compared with the first, run by run. What a method costs is measured on this device, first and alone, in a
+    process of its own: let nothing else run beside it.
+
+    Example: trainer compare --methods dicefer,resnet --preset demo --folds 1,2 --seeds 0
+    """
+    with refusals():
+        manifest = only_manifest(manifests_dir, dataset)
+        from trainer.evaluation.reporting import tables
+        from trainer.experiments import compare as library
+        from trainer.experiments.jobs import do_all
+        from trainer.experiments.reproduce import write_forms
+        from trainer.runs.device import pick_device
+
+        comparison = library.Comparison(
+            manifest=manifest, methods=tuple(name.strip() for name in names.split(",") if name.strip()), preset=preset,
+            folds=numbers(folds or ""), seeds=numbers(seeds), runs=runs_dir, device=pick_device(device),
+        )  # fmt: skip
+        jobs = library.jobs(comparison)
+        failed = {} if dry else do_all(jobs, comparison.device, JobBars, side_by_side)
+        table = library.tabulate(comparison)
+        write_forms(table, out, {})
+        typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
+        typer.echo(f"written: {out / table.name}.*", err=True)
+        if failed:
+            raise typer.Exit(1)
+
+
+def bench(
+    dataset: Annotated[str | None, typer.Option(help="Which manifest.", show_default="the only one")] = None,
+    method: Annotated[str, typer.Option(help="See `trainer methods`.")] = "dicefer",
+    preset: Annotated[str, typer.Option(help="See `trainer methods`.")] = "default",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="name=value; may be repeated.")] = None,
+    precision: Precision = "auto",
+    compiled: Compiled = False,
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast each stage of a method trains here, and what share that is of what the device can do.
+
+    A stage's steps on the faces of fold 1 are held against the same steps on one batch that is on the device, and their
+    arithmetic against a large product. Nothing is kept; let nothing else run beside it.
+
+    Example: trainer bench --method dicefer --preset demo
+    """
+    with refusals():
+        manifest = only_manifest(manifests_dir, dataset)
+        from trainer.experiments import bench as library
+        from trainer.runs.device import pick_device
+        from trainer.training.fit import Asked
+        from trainer.training.precision import Execution
+
+        asked = Asked(
+            manifest=manifest, method=method, preset=preset, settings=tuple(settings or ()), epochs=None, fold=1,
+            seed=0, execution=Execution(precision, compiled),
+        )  # fmt: skip
+        found = library.bench(asked, pick_device(device))
+        typer.echo(json.dumps(found) if as_json else library.text(found))
+
+
+COMMANDS = (reproduce, compare, bench)

@@ -1,0 +1,1 @@
+"""What a trained method is worth: numbers (`evaluate`, `metrics`) and the pages that show them (`reporting`)."""

@@ -1,0 +1,281 @@
+"""Evaluate a trained run: open its test part, write its predictions, return its scores."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from manifests import files, schema
+from trainer.data.augment import VARIANTS
+from trainer.data.fold_data import FoldData, shown_in, upright
+from trainer.errors import TrainerError
+from trainer.evaluation.metrics import disentanglement
+from trainer.evaluation.metrics.calibration import calibration
+from trainer.evaluation.metrics.classification import classification
+from trainer.evaluation.metrics.dependence import dependence
+from trainer.evaluation.metrics.information import information_gap
+from trainer.evaluation.metrics.probes import expression_probe, factor_probe, identity_probe, verification
+from trainer.evaluation.metrics.retrieval import retrieval
+from trainer.evaluation.metrics.robustness import robustness
+from trainer.methods import build, find_method
+from trainer.methods.base import Method
+from trainer.runs.atomic import whole_file
+from trainer.runs.run import Run, RunError
+
+Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
+LABELS = ("face_id", "expression", "subject", "sequence", "source")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Faces as a method takes them, and what is known of them."""
+
+    logits: NDArray[np.float32]  # (faces, expressions)
+    codes: Codes
+    labels: dict[str, NDArray[Any]]  # (faces,) each
+
+    def __add__(self, other: "Seen") -> "Seen":
+        """Return the faces of both."""
+        return Seen(
+            np.concatenate([self.logits, other.logits]),
+            {name: np.concatenate([code, other.codes[name]]) for name, code in self.codes.items()},
+            {name: np.concatenate([label, other.labels[name]]) for name, label in self.labels.items()},
+        )
+
+
+def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldData]:
+    """Return a trained run's method, and the data it was trained on.
+
+    Raises:
+        RunError: it is not trained, or the manifest is not the one it was trained on.
+    """
+    config, provenance = run.read_json("config.json"), run.read_json("provenance.json")
+    manifest = files.find(manifests, [config["dataset"]])[0]
+    kind = find_method(config["method"])
+    data = FoldData.seen_by(kind, config["settings"], manifest, config["fold"], device, config["expressions"])
+    if (now := data.provenance()) != provenance["data"]:
+        changed = ", ".join(key for key in now if now[key] != provenance["data"].get(key))
+        raise RunError(f"{run.folder} was trained on another manifest than {data.manifest} ({changed} differ)")
+    return load_method(run, device), data
+
+
+def load_method(run: Run, device: torch.device) -> Method:
+    """Return a trained run's method.
+
+    Raises:
+        RunError: it is not trained.
+    """
+    config = run.read_json("config.json")
+    method = build(config["method"], config["settings"], config["expressions"], config["seed"], device)
+    run.load_weights(method)
+    return method
+
+
+def crop_of(run: Run) -> schema.Crop:
+    """Return how the faces that a run sees are cut out."""
+    return schema.crop_of(run.read_json("provenance.json")["data"])
+
+
+@torch.inference_mode()
+def predict(method: Method, batches: Iterable[Tensor]) -> tuple[NDArray[np.float32], Codes]:
+    """Return the logits (faces, expressions) and the codes (faces, dims) of batches of faces, in float32."""
+    method.eval()
+    logits, codes = [], []
+    for images in batches:
+        logits.append(method(images).float().cpu().numpy())
+        codes.append({name: code.float().cpu().numpy() for name, code in method.codes(images).items()})
+    return np.concatenate(logits), {name: np.concatenate([batch[name] for batch in codes]) for name in codes[0]}
+
+
+def see(method: Method, data: FoldData, part: str) -> Seen:
+    """Return a part's faces as the method takes them. The test part must be open."""
+    return Seen(*predict(method, data.upright(part)), _labels({name: data.column(part, name) for name in LABELS}))
+
+
+def _labels(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return what is known of faces; where no person or recording is published, each face stands for one."""
+    absent = {name: columns[name] == None for name in ("subject", "sequence")}  # noqa: E711 - elementwise
+    return columns | {name: np.where(none, columns["face_id"], columns[name]) for name, none in absent.items()}
+
+
+def open_test(run: Run, data: FoldData) -> None:
+    """Open the test part, which the run records."""
+    opened = run.read_json("provenance.json")
+    opened["test_opened"].append(datetime.now(UTC).isoformat(timespec="seconds"))
+    run.write_json("provenance.json", opened)
+    data.open_test()
+
+
+# --- what every run is judged by
+
+
+def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Seen]:
+    """Write the predictions of a run on its test fold.
+
+    Returns:
+        Its scores, and what it makes of the faces of the validation and the test part.
+    """
+    open_test(run, data)
+    train, validation, test = (see(method, data, part) for part in ("train", "validation", "test"))
+    unseen = validation + test  # faces of people that no weight was trained on
+    probabilities = _probabilities(test.logits)
+    predicted = _names(test.logits, data.expressions)
+    _write_predictions(run, test, probabilities, predicted, data.expressions)
+    truth = test.labels["expression"]
+    turned = [_names(predict(method, batches)[0], data.expressions) for batches in data.variants("test")]
+    scores: dict[str, Any] = {
+        "faces": {"train": len(train.logits), "validation": len(validation.logits), "test": len(test.logits)},
+        "classification": classification(truth, predicted, test.labels["subject"], data.expressions),
+        "calibration": calibration(probabilities, truth, data.expressions),
+        "robustness": robustness(np.stack(turned), truth, VARIANTS),
+        "codes": {name: _read(name, train, test, unseen) for name in test.codes},
+    }
+    if "identity" in unseen.codes:
+        scores["dependence"] = dependence(
+            unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
+        )
+    return scores, unseen
+
+
+def _read(name: str, train: Seen, test: Seen, unseen: Seen) -> dict[str, Any]:
+    """Return what can be read from one code."""
+    code, labels = unseen.codes[name], unseen.labels
+    expression, subject, sequence = (labels[key] for key in ("expression", "subject", "sequence"))
+    return {
+        "expression_probe": expression_probe(
+            train.codes[name], train.labels["expression"], test.codes[name], test.labels["expression"]
+        ),
+        "identity_probe": identity_probe(code, subject, sequence),
+        "expression_retrieval": retrieval(code, expression, subject),
+        "identity_retrieval": retrieval(code, subject, sequence),
+        "expression_verification": verification(code, expression, subject, sequence),
+        "identity_verification": verification(code, subject, expression, sequence),
+    }
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exp = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities: NDArray[np.float32] = exp / exp.sum(1, keepdims=True)
+    return probabilities
+
+
+def _names(logits: NDArray[np.float32], expressions: list[str]) -> NDArray[Any]:
+    names: NDArray[Any] = np.array(expressions)[logits.argmax(1)]
+    return names
+
+
+def _write_predictions(
+    run: Run, seen: Seen, probabilities: NDArray[np.float32], predicted: NDArray[Any], expressions: list[str],
+    name: str = "predictions.parquet",
+) -> None:  # fmt: skip
+    columns = {label: seen.labels[label] for label in ("face_id", "subject", "expression")} | {"predicted": predicted}
+    columns |= {f"p_{expression}": probabilities[:, place] for place, expression in enumerate(expressions)}
+    with whole_file(run.folder / name) as part:
+        pq.write_table(pa.table(columns), part)
+
+
+# --- what takes longer, and is asked for
+
+
+def examine(run: Run, method: Method, data: FoldData, factors: Path | None = None) -> dict[str, Any]:
+    """Write what E and I hold, of each other and of every known factor, on people that no weight was trained on.
+
+    Args:
+        run: a run whose method has both codes.
+        method: its method.
+        data: its data.
+        factors: a table (CSV) of further factors: a column `path`, as the manifest's `source`, and one each. Of the
+            drawn corpus' table, those of the photograph are read, whose names begin with "nuisance.".
+
+    Raises:
+        RunError: the method has no identity code.
+        TrainerError: there is no such table, or it has no row for a face.
+    """
+    open_test(run, data)
+    seen = {part: see(method, data, part) for part in ("train", "validation", "test")}
+    unseen = seen["validation"] + seen["test"]
+    if "identity" not in unseen.codes:
+        raise RunError(f"{run.folder} has no identity code to hold against its expression code")
+    codes = {name: unseen.codes[name] for name in ("expression", "identity")}
+    known = _factors(factors, unseen.labels["source"]) if factors else {}
+    every = {name: unseen.labels[name] for name in ("expression", "subject")} | known
+    examined = {
+        "information": information_gap({name: _part(faces) for name, faces in seen.items()}),
+        "mutual_information_gap": disentanglement.mutual_information_gap(codes, every),
+        "dci": disentanglement.dci(codes, every, unseen.labels["sequence"]),
+        "sap": disentanglement.attribute_predictability(codes, every, unseen.labels["sequence"]),
+        "factors": {
+            name: {code: factor_probe(values, factor, unseen.labels["subject"]) for code, values in codes.items()}
+            for name, factor in known.items()
+        },
+    }
+    run.write_json("examination.json", examined)
+    return examined
+
+
+def _part(seen: Seen) -> dict[str, NDArray[Any]]:
+    """Return faces as `information_gap` takes them."""
+    codes = {name: seen.codes[name] for name in ("expression", "identity")}
+    return codes | {"expressions": seen.labels["expression"], "subjects": seen.labels["subject"]}
+
+
+def _factors(path: Path, sources: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return each factor of the faces; one whose values are all numbers is of floating type."""
+    if not path.is_file():
+        raise TrainerError(f"no table {path}; the drawn corpus has one, factors.csv, in its raw folder")
+    with path.open(newline="") as lines:
+        rows = {row.pop("path", None): row for row in csv.DictReader(lines)}
+    missing = [source for source in sources if source not in rows]
+    if missing:
+        raise TrainerError(
+            f"{path} has no row for {missing[0]} ({len(missing)} of {len(sources)} faces have none); expected a column "
+            "path with the manifest's source"
+        )
+    names = list(next(iter(rows.values())))
+    chosen = [name for name in names if name.startswith("nuisance.")] or names
+    columns = {name: np.array([rows[source][name] for source in sources]) for name in chosen}
+    return {name: _numbers(values) for name, values in columns.items()}
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return values.astype(np.float64)
+    except ValueError:
+        return values
+
+
+# --- another dataset
+
+
+def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) -> dict[str, Any]:
+    """Judge a run on every usable face of another dataset whose expression it knows; its own whitening is kept.
+
+    Raises:
+        RunError: the run was trained on this dataset, or shares no expression with it.
+        ManifestError: its faces are smaller, grey, or aligned otherwise than those that the run was trained on.
+    """
+    name = manifest.stem
+    if name == run.read_json("config.json")["dataset"]:
+        raise RunError(f"{run.folder} was trained on {name}; its own test fold judges it: leave out --on")
+    table, rows = shown_in(manifest, data.expressions)
+    if len(table) == 0:
+        raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
+    labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})
+    seen = Seen(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
+    predicted = _names(seen.logits, data.expressions)
+    scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
+    scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
+    _write_predictions(
+        run, seen, _probabilities(seen.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"
+    )
+    run.write_json(f"scores-on-{name}.json", scores)
+    return scores

@@ -1,0 +1,1 @@
+"""Pages, tables and pictures from the numbers of runs."""

@@ -1,0 +1,230 @@
+"""Runs to tables, plots and one self-contained HTML page."""
+
+import base64
+import io
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.fold_data import FoldData
+from trainer.evaluation.evaluate import judge
+from trainer.evaluation.metrics.retrieval import cosine_similarities
+from trainer.evaluation.reporting import pictures
+from trainer.evaluation.reporting.pages import render
+from trainer.methods.base import Method
+from trainer.runs.run import Run
+
+matplotlib.use("svg")  # no display
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+NUM_QUERIES, NUM_FOUND = 6, 6
+CODES = {"expression": "E", "identity": "I", "generated": "G(I)"}
+NEEDS_NAMES = "needs people who are named, with several faces each"
+TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
+
+
+def judge_and_report(run: Run, method: Method, data: FoldData) -> dict[str, Any]:
+    """Judge a trained run on its test part; write its predictions, its page and, last, its scores.
+
+    Returns:
+        The scores. A run that has them is finished.
+    """
+    scores, unseen = judge(run, method, data)
+    faces = data.pictures("validation", "test")
+    rows = retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__)
+    run.write_text("report.html", run_page(run, scores, rows, pictures.sections(method, data)))
+    run.write_json("scores.json", scores)
+    return scores
+
+
+def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]], painted: list[dict[str, Any]]) -> str:
+    """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3).
+
+    Where the method paints, also its pictures (`pictures.sections`).
+    """
+    return render(
+        Path(__file__).with_name("run_report.html"), title=run.folder.name, config=run.read_json("config.json"),
+        provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
+        notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
+        confusion=svg(_confusion(scores["classification"])), rows=retrieved,
+        painted=[section | {"picture": _png(section["picture"])} for section in painted],
+    )  # fmt: skip
+
+
+def notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what was noted of a training, each with the epochs it holds for."""
+    epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        if "note" in row:
+            epochs[row["stage"], row["note"]].append(row["epoch"] + 1)
+    return [
+        f"stage {stage}, {len(those)} epoch(s) from {those[0]} on: {note}" for (stage, note), those in epochs.items()
+    ]
+
+
+def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Return the scores to show: name, value, what to hold it against."""
+    classification = scores["classification"]
+    low, high = classification["accuracy_interval"]
+    rows = [
+        ("expression accuracy", classification["accuracy"],
+         f"{classification['correct']} of {classification['faces']}; 95 % over people {low:.3f} to {high:.3f}; "
+         f"chance {classification['chance']:.3f}"),
+        *((name.replace("_", " "), classification[name], "")
+          for name in ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")),
+    ]  # fmt: skip
+    for code, read in scores["codes"].items():
+        symbol = CODES.get(code, code)
+        for what in ("expression", "identity"):
+            probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
+            against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
+            rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
+            against = f"best of three probes; chance {probe['chance_maximum']:.3f}"
+            rows.append((f"{what} read from {symbol} at most", probe["maximum"], against))
+            told = read[f"{what}_verification"]
+            other = {"expression": "person", "identity": "expression"}[what]
+            rows.append((f"{what} told apart by {symbol}, AUC", told["matched_auc"], f"at one {other}; chance 0.5"))
+            for k in (1, 5):
+                if f"precision@{k}" in found:
+                    ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
+                    against = f"chance {found['chance']:.3f}{ceiling}"
+                    rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
+    rows += _reliability_rows(scores)
+    return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
+
+
+def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
+    calibration, robustness = scores["calibration"], scores["robustness"]
+    honest = f"{calibration['calibration_error_if_honest']:.3f} for honest probabilities of as many faces"
+    rows = [
+        ("calibration error", calibration["calibration_error"], honest),
+        ("accuracy, turned and flipped", robustness["mean"], f"mean of 14 variants; worst {robustness['worst']:.3f}"),
+        ("same answer in all 14 variants", robustness["consistency"], "share of faces"),
+    ]
+    if "dependence" in scores:
+        found = scores["dependence"]
+        rows += [
+            ("CKA of E and I", found["cka_debiased"], "debiased: 0 where they are unrelated"),
+            ("HSIC of E and I", found["hsic"], f"p {found['hsic_p']:.3f}, {found['observations']} sequences"),
+        ]
+    return rows
+
+
+def elsewhere(dataset: str, scores: dict[str, Any]) -> str:
+    """Return the scores on another dataset as lines to read."""
+    low, high = scores["accuracy_interval"]
+    against = f"{scores['correct']} of {scores['faces']}; 95 % over people {low:.3f} to {high:.3f}"
+    rows = [(f"accuracy on {dataset}", scores["accuracy"], against), ("macro recall", scores["macro_recall"], "")]
+    return _lines(rows)
+
+
+def examination(examined: dict[str, Any]) -> str:
+    """Return what E and I hold as lines to read."""
+    rows = []
+    for name, terms in examined["information"]["estimators"].items():
+        for term, found in terms.items():
+            null = f"; permuted {found['null']:.3f}" if "null" in found else ""
+            against = f"+- {found['spread']:.3f}{null}" + ("" if found["accepted"] else "; not accepted")
+            rows.append((f"{TERMS[term]} by {name}, nats", found["nats"], against))
+    rows += [
+        ("MIG of Chen et al.", examined["mutual_information_gap"]["gap"], "of the best two dimensions of a factor"),
+        ("DCI disentanglement", examined["dci"]["disentanglement"], ""),
+        ("DCI completeness", examined["dci"]["completeness"], ""),
+        ("SAP", examined["sap"]["gap"], ""),
+    ]
+    for factor, by_code in examined["factors"].items():
+        for code, found in by_code.items():
+            rows.append(
+                (f"{factor} from {CODES[code]}", found["score"], f"{found['measure']}; chance {found['chance']:.3f}")
+            )
+    return _lines(rows)
+
+
+def text(scores: dict[str, Any]) -> str:
+    """Return a run's scores as lines to read."""
+    return _lines(score_rows(scores))
+
+
+def _lines(rows: list[tuple[str, float, str]]) -> str:
+    return "\n".join(f"  {name:<44} {value:.3f}  {against}" for name, value, against in rows)
+
+
+def retrieval_rows(
+    codes: dict[str, NDArray[np.float32]], subjects: NDArray[Any], picture: Callable[[int], NDArray[np.uint8]]
+) -> list[dict[str, Any]]:
+    """Return queries, evenly spaced over the unseen faces, each with the nearest faces of every code, as pictures."""
+    rows = []
+    for query in np.linspace(0, len(subjects) - 1, NUM_QUERIES).astype(int).tolist():
+        found = {}
+        for name, code in codes.items():
+            nearest = nearest_faces(name, code, subjects, query)[:NUM_FOUND]
+            found[CODES.get(name, name)] = [_png(picture(int(place))) for place in nearest]
+        rows.append({"query": _png(picture(query)), "found": found})
+    return rows
+
+
+def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], query: int) -> NDArray[np.int64]:
+    """Return all faces from the nearest to a query on, those it is not to find last.
+
+    An expression code finds other people's faces only, so that a look-alike photograph is not taken for the same
+    expression.
+    """
+    barred = np.arange(len(subjects)) == query if name == "identity" else subjects == subjects[query]
+    similar = cosine_similarities(code)[query]
+    return np.argsort(np.where(barred, np.inf, -similar), kind="stable")
+
+
+# --- pictures
+
+
+def _curves(rows: list[dict[str, Any]]) -> Figure:
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    figure, axes = plt.subplots(1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False)
+    for axis, stage in zip(axes[0], stages, strict=True):
+        mine = [row for row in rows if row["stage"] == stage]
+        for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds", "note")):
+            axis.plot([row["epoch"] + 1 for row in mine], [row[name] for row in mine], label=name.replace("_", " "))
+        axis.set(title=f"stage {stage}", xlabel="epoch")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure
+
+
+def _confusion(scores: dict[str, Any]) -> Figure:
+    counts = np.array(scores["confusion"])
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axis = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names, places = scores["expressions"], range(len(counts))
+    axis.set(xticks=places, yticks=places, yticklabels=names, xlabel="predicted", ylabel="true")
+    axis.set_xticklabels(names, rotation=45, ha="right")
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG to stand in a page."""
+    text = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": "fertools"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _png(picture: NDArray[np.uint8]) -> str:
+    """Return a picture as a data address."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,209 @@
+"""A table as data, and the same table as Markdown, HTML, LaTeX and JSON: no value stands without its uncertainty."""
+
+import html
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trainer.evaluation.metrics.statistics import DRAWN, NOT_REPRODUCED, NOT_RUN, REPRODUCED
+
+MARK = "†"
+LEGEND = "Ours: mean ± sample standard deviation over runs, then the 95 % interval."
+DRAWN_NOTE = f"{MARK} drawn faces, not the dataset"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column's numbers are.
+
+    Attributes:
+        name: its heading.
+        percent: whether its numbers are shares, which are shown in percent.
+        decimals: digits to show; as the paper prints them.
+    """
+
+    name: str
+    percent: bool = True
+    decimals: int = 2
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A printed number and what was measured here; both in shares where the column is in percent.
+
+    Attributes:
+        printed: the published number; None where there is none.
+        mean: ours, over all runs; None where nothing was run.
+        spread: sample standard deviation over runs; None of a single run.
+        runs: how many runs the mean is over.
+        interval: 95 % interval of ours; None where there is none, which the cell says.
+        verdict: what ours says about the printed number (`trainer.evaluation.metrics.statistics.verdict`).
+        drawn: whether it was measured, or would be, on drawn faces.
+        needs: what to do to have it run, on the dataset where it was run on drawn faces.
+
+    Raises:
+        ValueError: a mean of several runs without their spread, or a printed number that is not run and does not say
+            what it needs.
+    """
+
+    printed: float | None = None
+    mean: float | None = None
+    spread: float | None = None
+    runs: int = 0
+    interval: tuple[float, float] | None = None
+    verdict: str = ""
+    drawn: bool = False
+    needs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mean is None and self.printed is not None and not self.needs:
+            raise ValueError(f"{self.printed} is printed and not run; say what is needed to run it")
+        if self.mean is not None and (self.runs < 1 or (self.spread is None) != (self.runs == 1)):
+            raise ValueError(f"mean {self.mean} with spread {self.spread} of {self.runs} runs; one run has no spread")
+        assert not (self.drawn and self.verdict in (REPRODUCED, NOT_REPRODUCED)), f"of drawn faces, say {DRAWN!r}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A named row, one cell a column."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        name: what it is asked for by, say dice-fer/table1.
+        title: its caption.
+        heading: what the rows are.
+        columns: one for each cell of a row.
+        rows: top to bottom.
+        notes: sentences to stand below.
+    """
+
+    name: str
+    title: str
+    heading: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row.cells) == len(self.columns), f"{self.name}, {row.name}: {len(row.cells)} cells"
+
+
+def to_json(table: Table) -> str:
+    """Return a table as JSON; a number that is not finite is refused."""
+    return json.dumps(asdict(table), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str) -> Table:
+    """Return the table that `to_json` wrote."""
+    found = json.loads(text)
+    columns = tuple(Column(**column) for column in found.pop("columns"))
+    rows = tuple(Row(row["name"], tuple(_cell(**cell) for cell in row["cells"])) for row in found.pop("rows"))
+    return Table(columns=columns, rows=rows, notes=tuple(found.pop("notes")), **found)
+
+
+def _cell(interval: list[float] | None, **found: Any) -> Cell:
+    return Cell(interval=None if interval is None else (interval[0], interval[1]), **found)
+
+
+# --- what stands where, the same in all three forms
+
+
+def _layout(table: Table, escape: Callable[[str], str], break_line: str) -> tuple[list[list[str]], list[str]]:
+    """Return the headings and the rows, and below them the notes, all escaped."""
+    lines = [[[table.heading], *([column.name + (" (%)" if column.percent else "")] for column in table.columns)]]
+    for row in table.rows:
+        cells = zip(row.cells, table.columns, strict=True)
+        lines.append([[row.name], *(_lines(cell, column) for cell, column in cells)])
+    shown = [cell for row in table.rows for cell in row.cells]
+    notes = [LEGEND] if any(cell.mean is not None for cell in shown) else []
+    notes += [DRAWN_NOTE] if any(cell.drawn for cell in shown) else []
+    grid = [[break_line.join(escape(line) for line in cell) for cell in cells] for cells in lines]
+    return grid, [escape(note) for note in [*notes, *table.notes]]
+
+
+def _lines(cell: Cell, column: Column) -> list[str]:
+    """Return what a cell shows. Drawn faces have no difference to a number of the dataset."""
+
+    def number(value: float, sign: str = "") -> str:
+        return f"{value * (100 if column.percent else 1):{sign}.{column.decimals}f}".replace("-", "−")
+
+    lines, mark = [], MARK if cell.drawn else ""
+    if cell.mean is not None:
+        spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
+        lines.append(f"{number(cell.mean)}{spread}{mark} ({cell.runs} run{'s' if cell.runs > 1 else ''})")
+        lines.append("95 %: " + (" to ".join(map(number, cell.interval)) if cell.interval else "no interval"))
+    if cell.printed is not None:
+        difference = ""
+        if cell.mean is not None and not cell.drawn:
+            difference = f", difference {number(cell.mean - cell.printed, '+')}"
+        lines.append(f"printed {number(cell.printed)}{difference}")
+    if cell.mean is None and (cell.verdict or cell.needs):
+        lines.append((cell.verdict or NOT_RUN) + mark)
+    elif cell.verdict:
+        lines.append(cell.verdict)
+    return [*lines, *([f"needs {cell.needs}"] if cell.needs else [])] or ["–" + mark]
+
+
+# --- the three forms
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table as GitHub Markdown."""
+    (headings, *body), notes = _layout(table, _markdown, "<br>")
+    lines = [f"| {' | '.join(cells)} |" for cells in body]
+    top = [f"**{_markdown(table.title)}**", "", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    return "\n".join([*top, *lines, *(f"\n{note}" for note in notes), ""])
+
+
+def to_html(table: Table) -> str:
+    """Return a table as a fragment of HTML, without style."""
+    (headings, *body), notes = _layout(table, html.escape, "<br>")
+    lines = [f'<th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) for name, *cells in body]
+    return "\n".join([
+        f'<section id="{html.escape(table.name)}">', "<table>", f"<caption>{html.escape(table.title)}</caption>",
+        "<thead><tr>" + "".join(f'<th scope="col">{heading}</th>' for heading in headings) + "</tr></thead>",
+        "<tbody>", *(f"<tr>{line}</tr>" for line in lines), "</tbody>", "</table>",
+        *(f"<p>{note}</p>" for note in notes), "</section>", "",
+    ])  # fmt: skip
+
+
+def to_latex(table: Table) -> str:
+    """Return a table as LaTeX; the document needs the package booktabs, and UTF-8 for the letters of names."""
+    grid, notes = _layout(table, _latex, r"\\")
+    headings, *body = (" & ".join(map(_stacked, cells)) + r" \\" for cells in grid)
+    label = re.sub(r"[^\w/-]", "-", table.name)
+    return "\n".join([
+        r"\begin{table}", rf"\caption{{{_latex(table.title)}}}\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{'l' * len(grid[0])}}}", r"\toprule", headings, r"\midrule", *body, r"\bottomrule",
+        r"\end{tabular}", *(rf"\par\footnotesize {note}" for note in notes), r"\end{table}", "",
+    ])  # fmt: skip
+
+
+LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "−": "$-$", MARK: r"$^\dagger$", "–": "--",
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "[": "{[}", "*": "{*}",  # after a line break these would be its arguments
+})  # fmt: skip
+
+
+def _stacked(cell: str) -> str:
+    return rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{cell}\end{{tabular}}" if r"\\" in cell else cell
+
+
+def _latex(text: str) -> str:
+    return " ".join(text.split()).translate(LATEX)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_|\[\]~$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,0 +1,191 @@
+"""The figures of papers, from runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from trainer.data.crops import Pictures
+from trainer.data.fold_data import FoldData
+from trainer.evaluation.evaluate import Seen, load, open_test, see
+from trainer.evaluation.metrics.retrieval import cosine_similarities
+from trainer.evaluation.reporting.image_grid import Row, draw
+from trainer.evaluation.reporting.pictures import Painter, attention_of, painter, transfer_of
+from trainer.evaluation.reporting.run_report import nearest_faces, svg
+from trainer.experiments.papers.item import Variant
+from trainer.methods.base import Method
+from trainer.runs.run import Run
+
+matplotlib.use("svg")  # no display
+from matplotlib import pyplot as plt  # noqa: E402
+
+NUM_QUERIES, NUM_FOUND = 4, 5
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The runs of one row."""
+
+    variant: Variant
+    dataset: str
+    runs: tuple[Run, ...]
+
+
+def _opened(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldData]:
+    """Return a judged run's method, and its data with the test part open."""
+    method, data = load(run, manifests, device)
+    open_test(run, data)
+    return method, data
+
+
+def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, Pictures]:
+    """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
+    method, data = _opened(run, manifests, device)
+    parts = ("validation", "test")
+    seen = [see(method, data, part) for part in parts]
+    return seen[0] + seen[1], data.pictures(*parts)
+
+
+def _where(row: Drawn) -> str:
+    """Return the dataset, marked where its faces are drawn."""
+    drawn = row.runs[0].read_json("provenance.json")["data"]["drawn"]
+    return f"{row.dataset}, drawn faces" if drawn else row.dataset
+
+
+def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """DICE-FER Figure 3: queries, and the faces nearest to them by E and by I, of the first run of each dataset."""
+    figure, grid = plt.subplots(
+        NUM_QUERIES * len(rows), 1 + 2 * NUM_FOUND, squeeze=False, layout="constrained",
+        figsize=(1 + 2 * NUM_FOUND, 1.05 * NUM_QUERIES * len(rows) + 0.4),
+    )  # fmt: skip
+    for place, row in enumerate(rows):
+        seen, pictures = _unseen(row.runs[0], manifests, device)
+        lines = grid[place * NUM_QUERIES : (place + 1) * NUM_QUERIES]
+        queries = np.linspace(0, len(pictures) - 1, NUM_QUERIES).astype(int).tolist()
+        for axes, query in zip(lines, queries, strict=True):
+            found = [nearest_faces(name, seen.codes[name], seen.labels["subject"], query)[:NUM_FOUND]
+                     for name in ("expression", "identity")]  # fmt: skip
+            for axis, face in zip(axes, [query, *found[0], *found[1]], strict=True):
+                axis.imshow(pictures[face], cmap="gray", vmin=0, vmax=255)
+                axis.axis("off")
+    grid[0][0].set_title("query")
+    middle = 1 + NUM_FOUND // 2
+    grid[0][middle].set_title("by E, other people")
+    grid[0][middle + NUM_FOUND].set_title("by I")
+    figure.suptitle("; ".join(_where(row) for row in rows))
+    return svg(figure)
+
+
+SWEPT = {  # heading -> where in a run's scores, and its chance
+    "expression accuracy": (("classification", "accuracy"), ("classification", "chance")),
+    "identity read from E": (("codes", "expression", "identity_probe", "maximum"),
+                             ("codes", "expression", "identity_probe", "chance_maximum")),
+    "expression read from I": (("codes", "identity", "expression_probe", "maximum"),
+                               ("codes", "identity", "expression_probe", "chance_maximum")),
+    "identity read from I": (("codes", "identity", "identity_probe", "maximum"),
+                             ("codes", "identity", "identity_probe", "chance_maximum")),
+}  # fmt: skip
+
+
+def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
+    """DICE-FER Figure 4: scores against zeta, with E frozen in stage 2 and with E moving; bars span the runs."""
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    figure, grid = plt.subplots(
+        len(datasets), len(SWEPT), figsize=(4 * len(SWEPT), 3.1 * len(datasets)), squeeze=False, layout="constrained"
+    )
+    for dataset, axes in zip(datasets, grid, strict=True):
+        mine = [row for row in rows if row.dataset == dataset]
+        for axis, (heading, paths) in zip(axes, SWEPT.items(), strict=True):
+            _sweep_panel(axis, mine, *paths)
+            axis.set(title=heading, xlabel="zeta", ylim=(0, 1))
+        axes[0].set_ylabel(_where(mine[0]))
+    grid[0][0].legend()
+    return svg(figure)
+
+
+def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
+    for kind, colour in (("frozen", "tab:blue"), ("joint", "tab:orange")):
+        mine = [row for row in rows if row.variant.title.startswith(kind)]
+        points = sorted(((_zeta(row), row) for row in mine), key=lambda point: point[0])
+        if not points:
+            continue
+        values = [[run.value("scores.json", *path) for run in row.runs] for _, row in points]
+        mean, low, high = (np.array([function(runs) for runs in values]) for function in (np.mean, min, max))
+        place = [zeta for zeta, _ in points]
+        axis.errorbar(place, mean, [mean - low, high - mean], color=colour, marker="o", capsize=3, label=f"E {kind}")
+    level = float(np.mean([run.value("scores.json", *chance) for row in rows for run in row.runs]))
+    axis.axhline(level, color="grey", linestyle=":", label="chance")
+    axis.set_xscale("symlog", linthresh=0.005)
+    axis.set_xlim(-0.001, 1.4)
+    axis.set_xticks([0, 0.01, 0.1, 1], ["0", "0.01", "0.1", "1"])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+
+
+def _zeta(row: Drawn) -> float:
+    return float(row.runs[0].read_json("config.json")["settings"]["adversarial_weight"])
+
+
+def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """DICE-FER Figure 5 (as we read it): the codes of unseen people by t-SNE, coloured by expression and by person."""
+    columns = ("expression", "subject")
+    figure, grid = plt.subplots(
+        len(rows), len(columns), figsize=(5.4 * len(columns), 4.2 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for axes, row in zip(grid, rows, strict=True):
+        seen, _ = _unseen(row.runs[0], manifests, device)
+        places = _embed(seen.codes["expression"])
+        for axis, label in zip(axes, columns, strict=True):
+            names, classes = np.unique(seen.labels[label], return_inverse=True)
+            colours = "tab10" if label == "expression" else "nipy_spectral"
+            points = axis.scatter(*places.T, c=classes, cmap=colours, s=14)
+            axis.set(title=f"E of {row.variant.title}, {_where(row)}: {label}", xticks=[], yticks=[])
+            if label == "expression":
+                handles = points.legend_elements(num=list(range(len(names))))[0]
+                axis.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return svg(figure)
+
+
+def _embed(code: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return t-SNE places of codes, (faces, 2), by cosine."""
+    from sklearn.manifold import TSNE
+
+    distance = (1 - cosine_similarities(code)).clip(0)
+    np.fill_diagonal(distance, 0)
+    perplexity = min(30.0, (len(code) - 1) / 3)
+    places: NDArray[np.float32] = TSNE(
+        metric="precomputed", init="random", perplexity=perplexity, random_state=0
+    ).fit_transform(distance)
+    return places
+
+
+def transfer(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """IF-GAN Figure 5: unseen people, what is made of them, and the average faces, of the first run of each row."""
+    return _painted(rows, manifests, device, transfer_of)
+
+
+def attention(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """IF-GAN Figure 6: points of an unseen face and where their attention goes, of the first run of each row."""
+    return _painted(rows, manifests, device, attention_of)
+
+
+def _painted(
+    rows: Sequence[Drawn], manifests: Path, device: torch.device,
+    show: Callable[[Painter, FoldData], list[Row]],
+) -> str:  # fmt: skip
+    found = []
+    for row in rows:
+        method, data = _opened(row.runs[0], manifests, device)
+        shown = show(painter(row.runs[0], method, show is attention_of), data)
+        found += [shown[0]._replace(name=f"{row.variant.title},\n{_where(row)}:\n{shown[0].name}"), *shown[1:]]
+    return svg(draw(found))
+
+
+FIGURES: dict[str, Callable[[Sequence[Drawn], Path, torch.device], str]] = {
+    "retrieval": retrieval, "sweep": sweep, "codes": codes, "transfer": transfer, "attention": attention
+}  # fmt: skip

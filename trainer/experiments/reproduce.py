@@ -1,0 +1,280 @@
+"""A paper's table or figure: run what is missing, then set what is printed beside what was measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manifests import files
+from trainer.errors import TrainerError
+from trainer.evaluation.evaluate import examine, judge_elsewhere, load
+from trainer.evaluation.metrics.statistics import verdict
+from trainer.evaluation.reporting import tables
+from trainer.evaluation.reporting.columns import MEASURES, column, measured
+from trainer.experiments import figures
+from trainer.experiments.jobs import finished, folds_of, scores_path, training
+from trainer.experiments.papers import ITEMS
+from trainer.experiments.papers.item import Item, Variant
+from trainer.experiments.workers import Job
+from trainer.methods import find_method
+from trainer.runs.atomic import write_whole
+from trainer.runs.run import Run
+from trainer.training.fit import Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where an item is run, and how often."""
+
+    manifests: Path
+    runs: Path
+    preset: str
+    folds: tuple[int, ...]  # none: all that a manifest has
+    seeds: tuple[int, ...]
+    device: torch.device
+    datasets: tuple[str, ...] = ()  # none: all that are at hand
+
+    def manifest(self, item: Item, dataset: str) -> Path | None:
+        """Return a dataset's manifest, where an item can take it and it is not left out."""
+        left_out = self.datasets and dataset not in self.datasets
+        return None if left_out or self.lacks(item, dataset) else files.manifest_path(self.manifests, dataset)
+
+    def lacks(self, item: Item, dataset: str) -> str:
+        """Return what must be done before an item can take a dataset; nothing where it can."""
+        path, wanted = files.manifest_path(self.manifests, dataset), item.protocols.get(dataset, ())
+        option = f" --protocol {wanted[0]}" if wanted else ""
+        if not path.exists():
+            return f"a licensed copy of {dataset}, prepared by: fertools prepare {dataset}{option}"
+        prepared = _protocol(path)
+        if not wanted or prepared in wanted:
+            return ""
+        return (
+            f"another manifest than {path.name}, which was prepared with protocol {prepared}: fertools prepare "
+            f"{dataset}{option} (with --manifests elsewhere it keeps both)"
+        )
+
+    def others(self, item: Item, dataset: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Return the further manifests that are trained on with a dataset, and those its average faces are of."""
+        paths = {name: files.manifest_path(self.manifests, name) for name in item.datasets_of(dataset)}
+        extra = [paths[name] for name in item.extra.get(dataset, ()) if paths[name].exists()]
+        averages = [paths[name] for name in item.averages.get(dataset, ())]
+        if not averages or not all(path.exists() for path in averages):
+            return tuple(extra), ()
+        shown = {name for path in averages for name in _summary(path)["expressions"]}
+        own = set(_summary(files.manifest_path(self.manifests, dataset))["expressions"])
+        return tuple(extra), tuple(averages) if own <= shown else ()
+
+
+def _summary(manifest: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = files.read_metadata(manifest)["summary"]
+    return summary
+
+
+def _protocol(manifest: Path) -> str:
+    return str(_summary(manifest)["protocol"])
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One row's runs on one dataset: asked for, and where they are judged."""
+
+    variant: Variant
+    dataset: str
+    target: str | None
+    asked: tuple[Asked, ...]
+    bases: tuple[Asked, ...]
+
+
+def find(names: Sequence[str]) -> dict[str, Item]:
+    """Return items by name; the name of a paper stands for all of its items.
+
+    Raises:
+        TrainerError: there is none.
+    """
+    found: dict[str, Item] = {}
+    for name in names:
+        chosen = {key: item for key, item in ITEMS.items() if key == name or key.startswith(f"{name}/")}
+        if not chosen:
+            raise TrainerError(f"no table or figure {name!r}; known: {', '.join(ITEMS)}")
+        found |= chosen
+    return found
+
+
+def casts(item: Item, grid: Grid) -> Iterator[Cast]:
+    """Yield what an item's rows are made of; where a dataset is not at hand, nothing is asked."""
+    for dataset in item.datasets:
+        targets = item.targets.get(dataset, {None: ()} if not item.targets else {})
+        for target, expressions in targets.items():
+            manifest = grid.manifest(item, dataset)
+            here = manifest if target is None or grid.manifest(item, target) else None
+            for variant in item.variants:
+                runs = _asked(item, variant, here, expressions, grid) if here else ((), ())
+                yield Cast(variant, dataset, target, *runs)
+
+
+def _asked(
+    item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
+) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+    """Return the runs of a row, and the runs whose stages they take over."""
+    preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
+    extra, averages = grid.others(item, manifest.stem)
+    asked, bases = [], []
+    for seed in grid.seeds:
+        for fold in folds_of(manifest, grid.folds):
+            base = Asked(
+                manifest=manifest, method=variant.method, preset=preset, settings=(), epochs=None, fold=fold, seed=seed,
+                expressions=expressions, extra=extra, averages=averages if variant.paints else (),
+            )  # fmt: skip
+            asked.append(replace(base, settings=variant.settings))
+            if variant.branch:
+                bases.append(base)
+                asked[-1] = replace(asked[-1], start=grid.runs / base.name(), stage=variant.branch)
+    return tuple(asked), tuple(bases)
+
+
+# --- what is missing
+
+
+def jobs(item: Item, grid: Grid) -> list[Job]:
+    """Return all that an item takes, in order, done or not."""
+    found: dict[Path, Job] = {}
+    for cast in casts(item, grid):
+        for asked in (*cast.bases, *cast.asked):
+            job = training(asked, grid.runs, grid.device)
+            found.setdefault(job.path, job)
+        for asked in cast.asked:
+            if cast.target:
+                job = _elsewhere(asked, files.manifest_path(grid.manifests, cast.target), grid)
+                found.setdefault(job.path, job)
+            if any(MEASURES[measure].examined for measure in item.measures):
+                job = _examination(asked, grid)
+                found.setdefault(job.path, job)
+    return list(found.values())
+
+
+def _elsewhere(asked: Asked, target: Path, grid: Grid) -> Job:
+    run = grid.runs / asked.name()
+    return Job(
+        f"{asked.name()} on {target.stem}", run / f"scores-on-{target.stem}.json",
+        partial(_judge_elsewhere, run, grid.manifests, grid.device, target), asked,
+        needs=scores_path(asked, grid.runs),
+    )  # fmt: skip
+
+
+def _judge_elsewhere(run: Path, manifests: Path, device: torch.device, target: Path, *_: object) -> None:
+    judge_elsewhere(Run(run), *load(Run(run), manifests, device), target)
+
+
+def _examination(asked: Asked, grid: Grid) -> Job:
+    run = grid.runs / asked.name()
+    return Job(
+        f"{asked.name()}, examined", run / "examination.json", partial(_examine, run, grid.manifests, grid.device),
+        asked, needs=scores_path(asked, grid.runs),
+    )  # fmt: skip
+
+
+def _examine(run: Path, manifests: Path, device: torch.device, *_: object) -> None:
+    examine(Run(run), *load(Run(run), manifests, device))
+
+
+def lacking(item: Item, grid: Grid) -> list[str]:
+    """Return the datasets of an item that are not at hand."""
+    wanted = {*item.datasets, *(target for targets in item.targets.values() for target in targets)}
+    return sorted(_absent(item, dataset, grid) for dataset in wanted if grid.manifest(item, dataset) is None)
+
+
+def _absent(item: Item, dataset: str, grid: Grid) -> str:
+    path = files.manifest_path(grid.manifests, dataset)
+    if not path.exists() or not grid.lacks(item, dataset):
+        return dataset
+    return f"{dataset} (prepared with {_protocol(path)}, not {item.protocols[dataset][0]})"
+
+
+# --- printed and measured
+
+
+def tabulate(name: str, item: Item, grid: Grid) -> tables.Table:
+    """Return an item as a table: a row a dataset and variant, then what is printed of other methods."""
+    rows = [_row(item, cast, grid) for cast in casts(item, grid)]
+    ours = {variant.title for variant in item.variants}
+    rows += [
+        tables.Row(
+            f"{dataset}: {title}",
+            tuple(tables.Cell(printed=value, needs="another implementation") if measure == shown else tables.Cell()
+                  for shown in item.measures),
+        )
+        for (title, dataset, measure), value in item.printed.items() if title not in ours
+    ]  # fmt: skip
+    columns = tuple(column(measure) for measure in item.measures)
+    about = f"Preset {grid.preset}; a run is one fold and one seed."
+    notes = (about, *_besides(item, grid), *item.notes)
+    return tables.Table(name, item.title, "dataset: trained", columns, tuple(rows), notes)
+
+
+def _besides(item: Item, grid: Grid) -> Iterator[str]:
+    """Yield what each dataset is trained with, of what the paper takes."""
+    for dataset in item.datasets:
+        if grid.manifest(item, dataset) and item.datasets_of(dataset):
+            extra, averages = grid.others(item, dataset)
+            with_these = ", ".join(f"{path.stem} ({_protocol(path)})" for path in extra) or "no other dataset"
+            whose = ", ".join(path.stem for path in averages) or "its own training part"
+            yield f"{dataset} was trained with {with_these} besides; its average faces are of {whose}."
+
+
+def _runs(cast: Cast, grid: Grid) -> list[Run]:
+    return [run for run in (finished(asked, grid.runs) for asked in cast.asked) if run]
+
+
+def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:
+    runs = _runs(cast, grid)
+    if cast.target:
+        runs = [run for run in runs if (run.folder / f"scores-on-{cast.target}.json").exists()]
+    where = cast.dataset + (f" on {cast.target}" if cast.target else "")
+    cells = tuple(_cell(item, cast, measure, runs, grid) for measure in item.measures)
+    return tables.Row(f"{where}: {cast.variant.title}", cells)
+
+
+def _cell(item: Item, cast: Cast, measure: str, runs: list[Run], grid: Grid) -> tables.Cell:
+    printed = item.printed.get((cast.variant.title, cast.dataset, measure))
+    cell = measured(measure, runs, cast.target)
+    if cell.mean is None:
+        first = measure == item.measures[0] or printed is not None
+        return replace(cell, printed=printed, needs=_needs(item, cast, grid) if first else "")
+    if printed is None:
+        return cell
+    printed_faces = item.printed_faces.get(cast.dataset) if MEASURES[measure].percent else None
+    told = verdict(printed, cell.mean, cell.interval, printed_faces=printed_faces, drawn=cell.drawn)
+    return replace(cell, printed=printed, verdict=told)
+
+
+def _needs(item: Item, cast: Cast, grid: Grid) -> str:
+    wanted = [name for name in (cast.dataset, cast.target) if name]
+    return " and ".join(filter(None, (grid.lacks(item, name) for name in wanted))) or "to be run: trainer reproduce"
+
+
+def write(name: str, item: Item, grid: Grid, out: Path) -> tables.Table:
+    """Write an item as JSON, Markdown, HTML and LaTeX, and as a picture where it is a figure."""
+    table, pictures = tabulate(name, item, grid), {}
+    if item.figure and any(cell.mean is not None for row in table.rows for cell in row.cells):
+        done = [
+            figures.Drawn(cast.variant, cast.dataset, tuple(_runs(cast, grid)))
+            for cast in casts(item, grid)
+        ]  # fmt: skip
+        pictures[".svg"] = figures.FIGURES[item.figure]([row for row in done if row.runs], grid.manifests, grid.device)
+    write_forms(table, out, pictures)
+    return table
+
+
+def write_forms(table: tables.Table, out: Path, pictures: Mapping[str, str]) -> None:
+    """Write a table as JSON, Markdown, HTML and LaTeX, and pictures beside it, by suffix."""
+    forms = {
+        ".json": tables.to_json(table), ".md": tables.to_markdown(table), ".html": tables.to_html(table),
+        ".tex": tables.to_latex(table),
+    }  # fmt: skip
+    path = out / table.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (*forms.items(), *pictures.items()):
+        write_whole(path.with_name(path.name + suffix), text)

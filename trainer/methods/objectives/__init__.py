@@ -1,0 +1,1 @@
+"""What is optimised: losses and estimators of mutual information, as pure functions of tensors."""

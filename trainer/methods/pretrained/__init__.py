@@ -1,0 +1,1 @@
+"""Weights of others: read safely, and fitted to a method's encoders."""
