@@ -21,7 +21,7 @@ from trainer.methods.dicefer import Critics, DiceFerConfig
 from trainer.methods.objectives.losses import island_step
 from trainer.methods.objectives.mutual_information import ESTIMATORS
 from trainer.networks.critics import CRITICS
-from trainer.runs.distributed import gathered, local_sizes
+from trainer.runs.distributed import all_gather, local_sizes
 from trainer.runs.run import Run
 from trainer.training import fit as library
 from trainer.training.data_parallel import SharedRun, average_gradients, data_parallel_stage, refuse_difference
@@ -127,7 +127,7 @@ def islands(mine, alone):
     layer, classes = nn.Linear(3, 2), torch.arange(7) % 3
     features, sizes = layer(torch.randn(7, 3)[mine]), local_sizes(len(classes[mine]))
     loss, *rest = island_step(
-        gathered(features, sizes), gathered(classes[mine], sizes), torch.randn(3, 2), torch.ones(3),
+        all_gather(features, sizes), all_gather(classes[mine], sizes), torch.randn(3, 2), torch.ones(3),
         first_epoch=False, rate=0.5, pairwise_weight=0.1, reduction="sum",
     )  # fmt: skip
     torch.autograd.backward(loss)
