@@ -53,11 +53,11 @@ def test_a_signal_is_held_back_until_all_is_saved(number, patterns, tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from small_runs import CPU, asked, fit
+from small_runs import CPU, fit, run_spec
 from trainer.cli.options import refusals
 
 with refusals():
-    ask = asked(Path({str(patterns)!r}), "resnet")
+    ask = run_spec(Path({str(patterns)!r}), "resnet")
     fit(ask, Path({str(tmp_path)!r}), CPU, lambda *_: os.kill(os.getpid(), {int(number)}))
 """
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
