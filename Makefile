@@ -1,12 +1,12 @@
 # make demo    the main job on drawn faces            make test    all tests; make test PYTHON=python3.13: on that one
-# make quick   the unit tests, under a minute         make check   ruff, mypy and all tests, as CI runs them
+# make lint    ruff and mypy                          make check   lint and all tests, as CI runs them
 # make docs    write the generated pages again        make lock    pin the newest versions again
 PYTHON ?= python3
 VENV := .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test quick check lint lock docs
+.PHONY: demo test check lint lock docs
 .DELETE_ON_ERROR:
 
 # In a folder of its own, so that no data of yours is in the way.
@@ -21,9 +21,6 @@ demo: $(VENV)/done
 
 test: $(VENV)/done
 	$(BIN)/pytest --quiet --numprocesses 2
-
-quick: $(VENV)/done
-	$(BIN)/pytest --quiet --numprocesses 2 tests/unit
 
 lint: $(VENV)/done
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ from trainer.methods import build, dicefer, find_method, ifgan
 from trainer.methods.base import Faces, Method, Pairs, Stage
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss
 from trainer.methods.objectives.mutual_information import donsker_varadhan
-from trainer.networks.critics import positions, whole
+from trainer.networks.critics import flatten_map, positions
 from trainer.runs.device import pick_device
 from trainer.runs.run import environment
 from trainer.training.fit import RunSpec
@@ -139,14 +139,16 @@ def parent_step(method: Any, stage: Stage, batch: Pairs) -> cost.Step:
     second, config = stage.name == "identity", method.config
     encoder = method.identity_encoder if second else method.expression_encoder
     critics = method.identity_critics if second else method.expression_critics
-    optimizers = [Adam(part.parameters(), config.learning_rate) for part in (encoder, critics.whole, critics.local)]
+    optimizers = [
+        Adam(part.parameters(), config.learning_rate) for part in (encoder, critics.global_critic, critics.local_critic)
+    ]
     adversary = Adam(method.discriminator.parameters(), config.learning_rate)
 
     def information(feature_map: Tensor, code: Tensor) -> Tensor:
         total = code.new_zeros(())
         for critic, seen, weight in (
-            (critics.whole, whole(feature_map), config.global_weight),
-            (critics.local, positions(feature_map), config.local_weight),
+            (critics.global_critic, flatten_map(feature_map), config.global_weight),
+            (critics.local_critic, positions(feature_map), config.local_weight),
         ):
             joint, marginal = (_scores(critic, seen, other) for other in (code, code.roll(1, 0)))
             total = total + weight * donsker_varadhan(joint, marginal).mean()

@@ -90,8 +90,8 @@ class Critics(nn.Module):
     def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
         super().__init__()
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
-        self.flatten_map = critic(channels * NUM_POSITIONS, *rest)
-        self.local = critic(channels, *rest)
+        self.global_critic = critic(channels * NUM_POSITIONS, *rest)
+        self.local_critic = critic(channels, *rest)
         self.gathered = config.gathered
         self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
         self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
@@ -106,8 +106,8 @@ class Critics(nn.Module):
         sizes = local_sizes(len(codes)) if self.gathered else []
         if sizes:
             codes, classes = all_gather_own_first(codes.float(), sizes), all_gather_own_first(classes, sizes)
-        whole_scores = _everybodys(self.flatten_map(flatten_map(feature_map), codes, classes), sizes)
-        local_scores = _everybodys(self.local(positions(feature_map), codes, classes), sizes)
+        whole_scores = _everybodys(self.global_critic(flatten_map(feature_map), codes, classes), sizes)
+        local_scores = _everybodys(self.local_critic(positions(feature_map), codes, classes), sizes)
         found = {
             "global": self._estimate(estimator, whole_scores, "whole_average"),
             "local": self._estimate(estimator, local_scores, "local_average"),
