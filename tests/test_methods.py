@@ -12,7 +12,8 @@ import torch
 from small_runs import CPU, built, cut_short, run_spec, silent, timeless, weights
 
 from trainer.data.fold_data import FoldData
-from trainer.evaluation.evaluate import judge, load, predict
+from trainer.evaluation.evaluate import load, predict
+from trainer.evaluation.reporting.run_report import judge_and_report
 from trainer.methods import METHODS, build
 from trainer.runs.run import Run, RunError
 from trainer.training import fit as library
@@ -43,7 +44,7 @@ def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns,
     run = library.fit(run_spec(patterns, name), tmp_path, torch.device("cuda"), silent)
     assert run.read_json("provenance.json")["device"].startswith("cuda")
     before = run.read_json("scores.json")["classification"]
-    assert judge(run, *load(run, patterns.parent, CPU))["classification"]["faces"] == before["faces"]
+    assert judge_and_report(run, *load(run, patterns.parent, CPU))["classification"]["faces"] == before["faces"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -83,7 +84,7 @@ def test_the_seed_changes_the_weights(patterns, tmp_path):
 def test_evaluating_again_gives_the_same_and_is_recorded(patterns, tmp_path):
     run = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
     before = run.read_json("scores.json")
-    assert json.loads(json.dumps(judge(run, *load(run, patterns.parent, CPU)))) == before
+    assert json.loads(json.dumps(judge_and_report(run, *load(run, patterns.parent, CPU)))) == before
     assert len(run.read_json("provenance.json")["test_opened"]) == 2
 
 
