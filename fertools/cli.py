@@ -16,6 +16,7 @@ from fertools.datasets import DATASETS
 from fertools.datasets.base import Dataset
 from fertools.errors import FertoolsError
 from manifests import files, schema
+from manifests.atomic import atomic_file, write_atomic
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -349,9 +350,8 @@ def show(
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
         out = out or manifest.with_suffix(".png")
-        part = out.with_name(f".{out.name}.part")
-        contact_sheet(manifest).save(part, format="PNG")
-        part.replace(out)
+        with atomic_file(out) as temporary:
+            contact_sheet(manifest).save(temporary, format="PNG")
         typer.echo(out)
 
 
@@ -424,9 +424,7 @@ def audit(
             else:
                 report = library.audit(manifest, splits, folds or [], progress)
         if html:
-            part = html.with_name(f".{html.name}.part")
-            part.write_text(library.page(report), encoding="utf-8")
-            part.replace(html)
+            write_atomic(html, library.page(report))
         typer.echo(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
     raise typer.Exit(0 if report.total.clean else 1)
 

@@ -15,7 +15,7 @@ from fertools.datasets.base import Dataset, Sample
 from fertools.datasets.protocols import Selected
 from fertools.errors import FertoolsError
 from fertools.faces import align, detector, images
-from manifests import files, schema
+from manifests import schema
 
 NO_FACE = "no face found"
 
@@ -156,7 +156,7 @@ def _finish(one: _Opened, crop: schema.Crop, *, scored: bool) -> None:
         one.row["reason"] = str(error)
         return
     seen = one.image if crop.color == "rgb" else np.asarray(cv2.cvtColor(one.image, cv2.COLOR_RGB2GRAY), np.uint8)
-    stored = files.encode_image(align.crop(seen, matrix, crop), crop)
+    stored = crop.encode(align.crop(seen, matrix, crop))
     one.row |= {
         "usable": True, "score": face.score if scored else None,
         "box": face.box.tolist() if len(face.box) else None, "landmarks": face.landmarks.ravel().tolist(),

@@ -19,7 +19,7 @@ from torch import Tensor
 from manifests import files, schema
 from manifests.schema import DEFAULT_CROP
 from trainer.data.augment import jittered_grids, jitters, variant_grids
-from trainer.data.crop_cache import Store, manifest_sha256, memory_of
+from trainer.data.crop_cache import Store, memory_of
 from trainer.data.crops import (
     Crops,
     Joined,
@@ -31,6 +31,7 @@ from trainer.data.crops import (
     stream,
     to_device,
 )
+from trainer.data.provenance import pairs_read, whitening_read
 from trainer.methods.base import Faces, Method, Pairs
 
 CUT_AT_ONCE = 32  # faces of 112 px; of larger ones as many pixels
@@ -120,15 +121,11 @@ class FoldData:
         self._pool, self._pool_classes = Joined([self._pool, crops]), torch.cat([self._pool_classes, classes])
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the faces are, by hash, and how they were prepared."""
-        whitening = files.whitening_path(self.manifest, self.fold)
-        fitted = not self.plain and whitening.exists()
+        """Return the hashes of all that is read, by name, and how the faces were prepared."""
         crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
         return {
-            "manifest_sha256": manifest_sha256(self.manifest),
-            "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
+            "read": pairs_read(self.manifest) | whitening_read(self.manifest, self.fold, self._whitening),
             "whitening": self._whitening,
-            "whitening_sha256": files.file_sha256(whitening) if fitted else None,
             "protocol": self.metadata["summary"]["protocol"],
             "drawn": self.metadata["summary"]["drawn"],
             "prepared_by": self.metadata["commit"],
@@ -285,7 +282,7 @@ def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whit
         return lambda faces: 2 * faces - 1
     if kind == "standardize":
         return standardize
-    mean, components, variance, about = files.read_whitening(files.whitening_path(manifest, fold))
+    mean, components, variance, about = files.read_whitening(manifest, fold, files.read(manifest))
     rest = (about["tail"] + about["epsilon"]) ** -0.5
     gain = torch.from_numpy(((variance + about["epsilon"]) ** -0.5 - rest).astype(np.float32)).to(device)
     centre, basis = torch.from_numpy(mean).to(device), torch.from_numpy(components).to(device)

@@ -17,6 +17,7 @@ from torch import Tensor
 from manifests import files, schema
 from trainer.data.augment import VARIANTS
 from trainer.data.fold_data import FoldData, shown_in, upright
+from trainer.data.provenance import changed
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import disentanglement
 from trainer.evaluation.metrics.calibration import calibration
@@ -62,9 +63,11 @@ def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldD
     manifest = files.find(manifests, [config["dataset"]])[0]
     kind = find_method(config["method"])
     data = FoldData.seen_by(kind, config["settings"], manifest, config["fold"], device, config["expressions"])
-    if (now := data.provenance()) != provenance["data"]:
-        changed = ", ".join(key for key in now if now[key] != provenance["data"].get(key))
-        raise RunError(f"{run.folder} was trained on another manifest than {data.manifest} ({changed} differ)")
+    if names := changed(provenance, data.provenance()["read"]):
+        raise RunError(
+            f"{run.folder} was trained on other data than {data.manifest} holds now: {', '.join(names)} differ. Train it "
+            "again, or name the --manifests that it was trained on"
+        )
     return load_method(run, device), data
 
 

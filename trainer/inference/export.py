@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from manifests import files
+from manifests.provenance import file_sha256
 from trainer.data.fold_data import FoldData
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import compare
@@ -90,7 +90,7 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
         written = Exported(
             out=str(out), format=form, precision=precision,
             files={
-                path.name: {"bytes": path.stat().st_size, "sha256": files.file_sha256(path)}
+                path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
                 for path in sorted(folder.iterdir())
             },
             calibration=model.config["calibration"],

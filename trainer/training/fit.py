@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from manifests import files
+from manifests.provenance import commit
 from trainer.data import extra_datasets
 from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
@@ -117,7 +118,7 @@ def _set_up(asked: Asked, device: torch.device) -> tuple[FoldData, Method, dict[
         "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
     where = environment(device) | asked.execution.about(device)
-    provenance = where | {"commit": files.commit(), "data": data.provenance()}
+    provenance = where | {"commit": commit(), "data": data.provenance()}
     method = build(asked.method, settings, data.expressions, asked.seed, device)
     if asked.encoder_weights:
         taken = key_layouts.take(weights.read(asked.encoder_weights), method)
@@ -178,8 +179,8 @@ def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]
         raise ConfigError(f"no stage {asked.stage!r} of {asked.method} to start from; known: {', '.join(trained)}")
     first = list(trained).index(asked.stage)
     run = Run(asked.start)
-    other = run.read_json("config.json") | {"data": run.read_json("provenance.json")["data"]}
-    mine = config | {"data": provenance["data"]}
+    other = run.read_json("config.json") | run.read_json("provenance.json")["data"].get("read", {})
+    mine = config | provenance["data"]["read"]
     differing = [key for key in mine if key not in ("preset", "settings") and other.get(key) != mine[key]]
     if differing:
         raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")

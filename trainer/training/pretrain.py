@@ -15,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from manifests import files
+from manifests.provenance import commit
 from manifests.schema import DEFAULT_CROP
 from trainer.data import lfw_pairs
 from trainer.data.crops import EVALUATION_BATCH
@@ -198,7 +198,7 @@ def pretrain(
     torch.manual_seed(asked.seed)
     method = Pretraining(config, people.num_people).to(device)
     run = HeadRun(runs / asked.name(), method.head)
-    provenance = environment(device) | {"commit": files.commit(), "data": people.about, "overlap_audited": False}
+    provenance = environment(device) | {"commit": commit(), "data": people.about, "overlap_audited": False}
     run.start(
         {"method": "pretrain", "preset": asked.preset, "settings": asdict(config), "dataset": asked.manifest.stem,
          "seed": asked.seed}, provenance,

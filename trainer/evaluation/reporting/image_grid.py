@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.errors import TrainerError
+from trainer.runs.atomic import whole_file
 
 CELL, GAP, LINE, LETTER, FONT = 112, 6, 15, 7, 11  # px of a picture, between, of a line of text, of a letter, its size
 DPI = 64  # a power of 2: a picture's size in inches is exact
@@ -78,7 +79,5 @@ def check_name(out: Path) -> None:
 
 def write(figure: Figure, out: Path) -> None:
     """Write a figure as PNG, whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    Image.fromarray(pixels(figure)).save(part, format="PNG")
-    part.replace(out)
+    with whole_file(out) as temporary:
+        Image.fromarray(pixels(figure)).save(temporary, format="PNG")
