@@ -28,6 +28,7 @@ import pyarrow as pa
 from fertools.drawn import corpus
 from fertools.folds import make_folds, pairs
 from manifests import copying, files, fill, schema
+from manifests.crop import DEFAULT_CROP
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
 FACES_OF_ONE = 100
@@ -69,7 +70,7 @@ def faces(num_faces: int, *, named: bool) -> Iterator[pa.Table]:
             "box": list(rng.random((num, 4))), "landmarks": list(rng.random((num, 10))),
             "matrix": list(rng.random((num, 6))), "score": rng.random(num),
             "image": [
-                {"bytes": files.encode_image(image), "path": f"{row:07d}.pgm"}
+                {"bytes": DEFAULT_CROP.encode(image), "path": f"{row:07d}.pgm"}
                 for image, row in zip(images, rows, strict=True)
             ],
         }  # fmt: skip

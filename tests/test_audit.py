@@ -15,6 +15,7 @@ from fertools.folds.assign import step_folds
 from fertools.identities.embed import Embedder
 from fertools.identities.group import group
 from manifests import files
+from manifests.crop import DEFAULT_CROP
 
 LISTED = Path(__file__).with_name("ckplus_sequences.txt")
 # The widely copied split of CK+48: its order of classes, faces a class, test faces a class and fold.
@@ -90,7 +91,7 @@ def crop(person, shot):
 
 
 def image(pixels):
-    return {"bytes": files.encode_image(pixels), "path": "x.pgm"}
+    return {"bytes": DEFAULT_CROP.encode(pixels), "path": "x.pgm"}
 
 
 @pytest.fixture

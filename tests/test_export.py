@@ -20,6 +20,7 @@ from fertools.export.export import ExportError, export
 from fertools.export.formats import FORMATS, picture_key
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from manifests.schema import ManifestError
 
 TODAY = datetime.date(2026, 1, 2)
@@ -103,7 +104,7 @@ def crops(manifest):
     """Return the pixels of the usable faces by id."""
     faces = files.read(manifest, images=True)
     faces = faces.filter(faces["usable"])
-    return dict(zip(faces["face_id"].to_pylist(), files.decode_images(faces["image"]), strict=True))
+    return dict(zip(faces["face_id"].to_pylist(), DEFAULT_CROP.decode(faces["image"]), strict=True))
 
 
 def ids_of_parts(manifest, fold):

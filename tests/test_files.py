@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from manifests.schema import Crop, ManifestError
 
 
@@ -40,7 +41,7 @@ def test_pandas_opens_it_and_pillow_its_images(make_faces, manifest):
     table = pd.read_parquet(manifest)
     picture = Image.open(io.BytesIO(table["image"][2]["bytes"]))
     assert (picture.size, picture.mode) == ((144, 144), "L")
-    np.testing.assert_array_equal(np.asarray(picture), files.decode_images(faces["image"])[2])
+    np.testing.assert_array_equal(np.asarray(picture), DEFAULT_CROP.decode(faces["image"])[2])
 
 
 def test_hugging_face_is_told_that_the_column_holds_images(manifest):
@@ -53,14 +54,14 @@ def test_it_is_hardly_larger_than_its_pixels(manifest):
 
 
 def test_images_come_in_the_order_asked(manifest):
-    every = files.decode_images(files.read(manifest, images=True)["image"])
+    every = DEFAULT_CROP.decode(files.read(manifest, images=True)["image"])
     rows = np.array([2299, 0, 1000, 999, 1000, 57])
     np.testing.assert_array_equal(files.read_images(manifest, rows), every[rows])
 
 
 def test_images_of_a_slice_are_the_slices(make_faces):
     column = make_faces(subject=["p"] * 9)["image"]
-    np.testing.assert_array_equal(files.decode_images(column.slice(4, 3)), files.decode_images(column)[4:7])
+    np.testing.assert_array_equal(DEFAULT_CROP.decode(column.slice(4, 3)), DEFAULT_CROP.decode(column)[4:7])
 
 
 def test_folds_are_filled_in_and_nothing_else_changes(manifest):
@@ -157,7 +158,7 @@ def test_folds_filled_in_leave_the_crop_as_it_is(large):
 def test_crops_can_be_read_smaller_and_in_grey(large):
     whole, rows = files.read_images(large, np.arange(5)), np.array([3, 1])
     for seen in (Crop(256, "eyes-nose"), Crop(128, "eyes-nose", "rgb"), LARGE.least):
-        np.testing.assert_array_equal(files.read_images(large, rows, seen), seen.of(whole[rows]))
+        np.testing.assert_array_equal(files.read_images(large, rows, seen), seen.resample(whole[rows]))
     assert files.read_images(large, rows, LARGE.least).shape == (2, 144, 144)
 
 

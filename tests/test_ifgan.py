@@ -219,9 +219,9 @@ def test_what_is_not_finite_is_named(patterns, tmp_path):
 def with_images(manifest, folder, rows):
     """A copy of a manifest whose rows show something else."""
     faces = files.read(manifest, images=True)
-    pixels = files.decode_images(faces["image"].combine_chunks())
+    pixels = DEFAULT_CROP.decode(faces["image"].combine_chunks())
     pixels[rows] = 255 - pixels[rows]
-    images = [{"bytes": files.encode_image(image), "path": "x.pgm"} for image in pixels]
+    images = [{"bytes": DEFAULT_CROP.encode(image), "path": "x.pgm"} for image in pixels]
     place = faces.schema.get_field_index("image")
     other = faces.set_column(place, faces.schema.field("image"), pa.array(images, faces.schema.field("image").type))
     copy = folder / manifest.name

@@ -8,6 +8,7 @@ import pytest
 from fertools.folds.assign import FoldError
 from fertools.folds.make_folds import describe, make_folds
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 
 SUBJECTS = [f"p{row // 4}" for row in range(40)]  # forty faces of ten people
 
@@ -81,7 +82,7 @@ def test_changing_test_faces_changes_no_byte_of_the_whitening(make_faces, tmp_pa
         if number:  # people p0 and p5 are fold 1: other pictures of them
             images = faces["image"].to_pylist()
             for row in [0, 1, 2, 3, 20, 21, 22, 23]:
-                images[row] = {"bytes": files.encode_image(np.full((144, 144), 7, np.uint8)), "path": "x"}
+                images[row] = {"bytes": DEFAULT_CROP.encode(np.full((144, 144), 7, np.uint8)), "path": "x"}
             place = faces.schema.get_field_index("image")
             faces = faces.set_column(place, schema.FACES.field("image"), pa.array(images, schema.IMAGE))
         path = tmp_path / str(number) / "set.parquet"

@@ -17,8 +17,9 @@ from fertools.preparation import chunks
 from fertools.preparation import prepare as library
 from fertools.preparation.engines import Engine
 from fertools.preparation.prepare import PrepareError, prepare
-from fertools.preparation.previous import EarlierError
+from fertools.preparation.previous import OverwriteError
 from manifests import files
+from manifests.provenance import file_sha256
 
 CKPLUS = DATASETS["ckplus"]
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
@@ -99,7 +100,7 @@ def test_a_row_says_where_its_pixels_are_from(drawn_manifest, drawn_raw):
     in_crop = landmarks @ np.array(row["matrix"]).reshape(2, 3)[:, :2].T + np.array(row["matrix"])[[2, 5]]
     assert np.abs(in_crop[:2, 1] - (16 + 51.6)).max() < 6  # both eyes on the template's line
     assert row["subject"] == "ckplus/" + row["source"].split("/")[1]
-    assert files.file_sha256(drawn_raw / row["source"]) == row["source_sha256"]
+    assert file_sha256(drawn_raw / row["source"]) == row["source_sha256"]
 
 
 def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(crops, tmp_path, monkeypatch):
@@ -153,7 +154,7 @@ def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
 
 def test_a_manifest_of_other_options_is_not_replaced_unasked(drawn_raw, tmp_path):
     prepare(CKPLUS, drawn_raw, tmp_path)
-    with pytest.raises(EarlierError, match="--overwrite replaces it, doing again only"):
+    with pytest.raises(OverwriteError, match="--overwrite replaces it, doing again only"):
         prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c")
     summary = prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c", overwrite=True)
     assert summary.protocol == "dice_ckplus_7c" and "neutral" not in summary.expressions

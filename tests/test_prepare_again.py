@@ -11,7 +11,7 @@ from fertools.faces import detector
 from fertools.folds.make_folds import make_folds
 from fertools.preparation import chunks
 from fertools.preparation.prepare import prepare
-from fertools.preparation.previous import EarlierError
+from fertools.preparation.previous import OverwriteError
 from manifests import files, schema
 
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
@@ -120,7 +120,7 @@ def test_folds_are_not_lost_unasked(what, raw, out):
     make_folds(manifest, 4, "standardize", seed=0)
     before = manifest.read_bytes()
     change(raw, what)
-    with pytest.raises(EarlierError, match=r"its folds would not fit its rows any more; .* fertools make-folds"):
+    with pytest.raises(OverwriteError, match=r"its folds would not fit its rows any more; .* fertools make-folds"):
         again(raw, out)
     assert manifest.read_bytes() == before
     made, _ = again(raw, out, overwrite=True)
@@ -145,12 +145,12 @@ def test_folds_stay_where_rows_stay(raw, out):
 
 def test_another_crop_or_other_weights_do_all_again_when_asked(raw, out, monkeypatch):
     crop = schema.Crop(256, "eyes-nose", "rgb")
-    with pytest.raises(EarlierError, match=r"other options or weights .*--overwrite .*--manifests DIR keeps both"):
+    with pytest.raises(OverwriteError, match=r"other options or weights .*--overwrite .*--manifests DIR keeps both"):
         again(raw, out, crop=crop)
     made, summary = again(raw, out, crop=crop, overwrite=True)
     assert made == summary.usable and same_as_fresh(raw, out, crop=crop)
     monkeypatch.setattr(detector, "provenance", lambda: {"weights_sha256": "other"})
-    with pytest.raises(EarlierError, match="other options or weights"):
+    with pytest.raises(OverwriteError, match="other options or weights"):
         prepare(DATASETS["affectnet"], raw, out, crop=crop)
 
 

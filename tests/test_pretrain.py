@@ -13,6 +13,7 @@ from test_lfw_bin import by_python_2, encoded
 from typer.testing import CliRunner
 
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from trainer.cli.main import app
 from trainer.data.identities import read_people
 from trainer.errors import TrainerError
@@ -49,7 +50,7 @@ def make(path, num_people=24, num_faces=4, named=True, align="five-points"):
                 | {
                     "face_id": f"{person}/{take}", "dataset": "set", "usable": True, "source": "drawn",
                     "subject": f"set/{person:02d}" if named else None,
-                    "image": {"bytes": files.encode_image(image.clip(0, 255).astype(np.uint8)), "path": "x.pgm"},
+                    "image": {"bytes": DEFAULT_CROP.encode(image.clip(0, 255).astype(np.uint8)), "path": "x.pgm"},
                 }
             )  # fmt: skip
     about = {"commit": None, "summary": {"protocol": "all", "drawn": True}, "title": "Squares", "licence": "none"}

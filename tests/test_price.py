@@ -7,6 +7,7 @@ import pytest
 from small_runs import CPU, asked, silent
 
 from manifests import files
+from manifests.provenance import file_sha256
 from trainer.experiments import price, reproduce
 from trainer.experiments.papers.item import Item, Variant
 from trainer.methods import METHODS
@@ -82,7 +83,7 @@ def test_what_is_done_has_no_price(grid):
     for job in reproduce.jobs(RESNET, grid):
         job.path.parent.mkdir(parents=True)
         job.path.write_text("{}")
-        provenance = {"data": {"manifest_sha256": files.file_sha256(grid.manifests / "ckplus.parquet")}}
+        provenance = {"data": {"manifest_sha256": file_sha256(grid.manifests / "ckplus.parquet")}}
         (job.path.parent / "provenance.json").write_text(json.dumps(provenance))
     assert price.measurements({"one": RESNET}, grid) == []
     assert price.price({"one": RESNET}, grid)["all"] == {"jobs": 0, "training_minutes": 0.0, "judging_minutes": 0.0}

@@ -140,15 +140,15 @@ def test_images_of_another_crop_than_the_manifests_are_refused(make_faces):
 def test_the_grey_of_a_colour_is_its_luma_and_of_a_grey_itself():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 288, 288, 3), dtype=np.uint8)
     theirs = [np.asarray(Image.fromarray(picture).convert("L"), int) for picture in pixels]
-    assert np.abs(Crop(256).of(pixels) - np.array(theirs)).max() <= 1
+    assert np.abs(Crop(256).resample(pixels) - np.array(theirs)).max() <= 1
     grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None, None], (1, 256, 288, 3))[:, :, :256]
-    np.testing.assert_array_equal(Crop(256).of(grey), grey[..., 0])
+    np.testing.assert_array_equal(Crop(256).resample(grey), grey[..., 0])
 
 
 def test_a_smaller_crop_is_the_mean_of_what_its_pixels_cover():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 288, 288, 3), dtype=np.uint8)
     pixels[:, :2, :2] = 255  # whose sum is more than a byte
     means = pixels.reshape(2, 144, 2, 144, 2, 3).mean((2, 4))
-    assert np.abs(Crop(128, color="rgb").of(pixels) - means).max() <= 0.5
-    assert Crop(128, color="rgb").of(pixels)[0, 0, 0].tolist() == [255] * 3
-    assert Crop(256, color="rgb").of(pixels) is pixels
+    assert np.abs(Crop(128, color="rgb").resample(pixels) - means).max() <= 0.5
+    assert Crop(128, color="rgb").resample(pixels)[0, 0, 0].tolist() == [255] * 3
+    assert Crop(256, color="rgb").resample(pixels) is pixels

@@ -65,8 +65,8 @@ def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldD
     data = FoldData.seen_by(kind, config["settings"], manifest, config["fold"], device, config["expressions"])
     if names := changed(provenance, data.provenance()["read"]):
         raise RunError(
-            f"{run.folder} was trained on other data than {data.manifest} holds now: {', '.join(names)} differ. Train it "
-            "again, or name the --manifests that it was trained on"
+            f"{run.folder} was trained on other data than {data.manifest} holds now: {', '.join(names)} differ. Train "
+            "it again, or name the --manifests that it was trained on"
         )
     return load_method(run, device), data
 

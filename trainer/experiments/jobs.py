@@ -61,8 +61,8 @@ def finished(asked: Asked, runs: Path) -> Run | None:
         return None
     if names := changed(run.read_json("provenance.json"), pairs_read(manifest)):
         raise RunError(
-            f"{run.folder} was trained on another {manifest.name}: {', '.join(names)} differ; delete it, or choose other "
-            "--runs"
+            f"{run.folder} was trained on another {manifest.name}: {', '.join(names)} differ; delete it, or choose "
+            "other --runs"
         )
     return run
 
