@@ -18,8 +18,8 @@ from scipy import stats
 
 from trainer.runs.device import pick_device
 from trainer.runs.run import Run, environment
-from trainer.training.fit import Asked, fit, num_folds
-from trainer.training.precision import Execution
+from trainer.training.fit import RunSpec, fit, num_folds
+from trainer.training.precision import StepRunner
 
 SCORES = {
     "accuracy": ("classification", "accuracy"),
@@ -53,18 +53,18 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("docs/results/precision.json"))
     arguments = parser.parse_args()
-    ways = {"float32": Execution("float32"), "bf16": Execution("bf16")}
-    ways |= {"float32, compiled": Execution("float32", True)} if arguments.compile else {}
+    ways = {"float32": StepRunner("float32"), "bf16": StepRunner("bf16")}
+    ways |= {"float32, compiled": StepRunner("float32", True)} if arguments.compile else {}
     folds = range(1, (arguments.folds or num_folds(arguments.manifest)) + 1)
     scores: dict[str, dict[str, list[float]]] = {way: {name: [] for name in SCORES} for way in ways}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for fold in folds:
-        for way, execution in ways.items():
-            asked = Asked(
+        for way, step_runner in ways.items():
+            asked = RunSpec(
                 manifest=arguments.manifest, method=arguments.method, preset=arguments.preset,
                 settings=tuple(arguments.set), epochs=None, fold=fold, seed=0,
             )  # fmt: skip
-            asked = dataclasses.replace(asked, execution=execution)
+            asked = dataclasses.replace(asked, step_runner=step_runner)
             runs = arguments.work / way.replace(", ", "-")
             run = fit(asked, runs, pick_device(arguments.device), lambda *_: None)
             seconds[way].append(trained_for(run))

@@ -36,7 +36,7 @@ from manifests.schema import DEFAULT_CROP, EXPRESSIONS
 from trainer.inference import predict
 from trainer.inference.annotate import Mark, draw
 from trainer.inference.model import Model, Network, load
-from trainer.inference.predict import Asked, Listener
+from trainer.inference.predict import Listener, PredictSpec
 from trainer.inference.predictions import EDGES, Row
 from trainer.methods.resnet import ResNetConfig
 
@@ -88,7 +88,7 @@ def ours(model: Model, files: Sequence[Path], **how: Any) -> list[Row]:
     """Return the rows that `trainer predict` gives."""
     rows: list[Row] = []
     tell = Listener(rows.append, lambda _: None, lambda *_: None)
-    predict.predict(model, Asked(paths=tuple(files), **how), "cpu", tell, lambda: False)
+    predict.predict(model, PredictSpec(paths=tuple(files), **how), "cpu", tell, lambda: False)
     return [row | {"p": np.array([row[f"p_{name}"] for name in model.expressions], np.float32)} for row in rows]
 
 

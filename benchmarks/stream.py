@@ -35,7 +35,7 @@ from fertools.folds.make_folds import make_folds
 from manifests import files
 from trainer.data import crop_cache
 from trainer.runs.device import pick_device
-from trainer.training.fit import Asked, fit
+from trainer.training.fit import RunSpec, fit
 
 PACKAGES = ("torch", "numpy", "pyarrow")
 KINDS = ("streamed", "streamed, cold", "resident")
@@ -86,7 +86,7 @@ def measure(manifest: Path, kind: str, asked: argparse.Namespace) -> dict[str, A
     crop_cache._write = timed
     watch = Watch()
     watch.start()
-    training = Asked(
+    training = RunSpec(
         manifest=manifest, method="dicefer", preset="demo", settings=tuple(asked.set), epochs=1, fold=1, seed=0,
         memory=1e6 if kind == "resident" else asked.memory,
     )  # fmt: skip

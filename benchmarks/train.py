@@ -54,8 +54,8 @@ from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks.critics import positions, whole
 from trainer.runs.device import pick_device
 from trainer.runs.run import environment
-from trainer.training.fit import Asked
-from trainer.training.precision import Execution
+from trainer.training.fit import RunSpec
+from trainer.training.precision import StepRunner
 
 PAPERS = ("critic=concat", "critic_width=512", "negatives=shift", "expression_estimator=dv", "identity_estimator=dv",
           "gated=false", "discriminator_steps=1", "discriminator_shifts=1")  # fmt: skip
@@ -189,7 +189,7 @@ def _told(method: Any, expression: Tensor, identity: Tensor) -> Tensor:
 # --- what is compared
 
 
-def made(asked: Asked, data: FoldData, device: torch.device) -> Method:
+def made(asked: RunSpec, data: FoldData, device: torch.device) -> Method:
     """Return a method, untrained."""
     method = build(asked.method, dataclasses.asdict(asked.config()), data.expressions, 0, device)
     if "averages" in dict(method.named_buffers()):
@@ -207,7 +207,7 @@ def torchs_optimizers() -> ExitStack:
     return stack
 
 
-def compare(asked: Asked, device: torch.device, work: Path, seconds: float) -> dict[str, Any]:
+def compare(asked: RunSpec, device: torch.device, work: Path, seconds: float) -> dict[str, Any]:
     """Return what each contender reaches in each stage of a method."""
     kind, settings = find_method(asked.method), dataclasses.asdict(asked.config())
     data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device)
@@ -221,13 +221,13 @@ def compare(asked: Asked, device: torch.device, work: Path, seconds: float) -> d
         papers[1].to(memory_format=torch.contiguous_format)
         walks += [method.stages() for method in papers]
     found = {}
-    for name in kind.TRAINED:
+    for name in kind.STAGE_MODULES:
         with torchs_optimizers():
             stages = [*(next(walk) for walk in walks[:2]), next(walks[2]), *(next(walk) for walk in walks[3:])]
         first, second = (
-            Execution(how).carried_out(stage, device) for how, stage in zip(precisions, stages, strict=False)
+            StepRunner(how).wrap_stage(stage, device) for how, stage in zip(precisions, stages, strict=False)
         )
-        plain = Execution("float32").carried_out(stages[2], device)
+        plain = StepRunner("float32").wrap_stage(stages[2], device)
         fixed = next(cost.endless(first, data))
         workers, step = fastest(
             lambda number, plain=plain: cost.begun(usual, plain, loaded(data, plain, paths, size, number, device)),
@@ -240,9 +240,9 @@ def compare(asked: Asked, device: torch.device, work: Path, seconds: float) -> d
             "usual": step,
         }
         if first.reads is Pairs:
-            exact = Execution("float32")
+            exact = StepRunner("float32")
             contenders["ours, paper's critics, fixed batch"] = cost.begun(
-                papers[0], exact.carried_out(stages[3], device), repeat(fixed)
+                papers[0], exact.wrap_stage(stages[3], device), repeat(fixed)
             )
             contenders["parent's structure, fixed batch"] = parent_step(papers[1], stages[4], fixed)
         with FlopCounterMode(display=False) as counter:
@@ -299,7 +299,7 @@ def main() -> None:
         "stages": [],
     }  # fmt: skip
     for method, settings in [*(("dicefer", size) for size in sizes), ("ifgan", ())]:
-        asked = Asked(
+        asked = RunSpec(
             manifest=manifest, method=method, preset=arguments.preset, settings=settings, epochs=None, fold=1, seed=0
         )
         stages = compare(asked, device, arguments.work, arguments.seconds)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from trainer.methods import build
-from trainer.training.fit import Asked, fit
+from trainer.training.fit import RunSpec, fit
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -20,13 +20,15 @@ def silent(*_):
     pass
 
 
-def asked(manifest, method, *settings, fold=1, seed=0, preset="demo"):
+def run_spec(manifest, method, *settings, fold=1, seed=0, preset="demo"):
     settings = ("width=4", "batch_size=12", *SMALL[method], *settings)
-    return Asked(manifest=manifest, method=method, preset=preset, settings=settings, epochs=None, fold=fold, seed=seed)
+    return RunSpec(
+        manifest=manifest, method=method, preset=preset, settings=settings, epochs=None, fold=fold, seed=seed
+    )
 
 
 class Stop:
-    """Interrupts a training after so many epochs, or steps: what reports, and what is asked."""
+    """Interrupts a training after so many epochs, or steps: its `report` and `should_stop` are what `fit` calls."""
 
     def __init__(self, epochs=math.inf, steps=math.inf):
         self.epochs, self.steps = epochs, steps
@@ -34,14 +36,14 @@ class Stop:
     def report(self, *_):
         self.epochs -= 1
 
-    def asked(self):
+    def should_stop(self):
         self.steps -= 1
         return self.epochs <= 0 or self.steps < 0
 
 
 def cut_short(ask, runs, **when):
     stop = Stop(**when)
-    return fit(ask, runs, CPU, stop.report, stop.asked)
+    return fit(ask, runs, CPU, stop.report, stop.should_stop)
 
 
 def weights(run):

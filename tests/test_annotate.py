@@ -100,7 +100,7 @@ def test_labels_of_neighbours_do_not_lie_on_each_other_or_on_faces():
 def test_a_picture_is_written_in_the_form_that_its_name_tells(tmp_path):
     with album(tmp_path) as pictures:
         for name in ("a.jpg", "b/c.PNG", "d.bmp", "e"):
-            pictures.still(Path(name), canvas(20, 10))
+            pictures.write_image(Path(name), canvas(20, 10))
     forms = {}
     for path in tmp_path.rglob("*.*"):
         with Image.open(path) as picture:
@@ -127,7 +127,7 @@ def test_a_video_that_breaks_off_does_not_appear(tmp_path):
 
 def test_a_photograph_is_no_video_and_a_full_place_is_named(tmp_path):
     with pytest.raises(AnnotationError, match=r"x.mp4: one.jpg is a photograph; name a folder, or a .jpg"):
-        Album(tmp_path / "x.mp4").still(Path("one.jpg"), canvas(8, 8))
+        Album(tmp_path / "x.mp4").write_image(Path("one.jpg"), canvas(8, 8))
     (tmp_path / "file").touch()
     with pytest.raises(AnnotationError, match="cannot be written"):
-        Album(tmp_path / "file").still(Path("one.jpg"), canvas(8, 8))
+        Album(tmp_path / "file").write_image(Path("one.jpg"), canvas(8, 8))

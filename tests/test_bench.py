@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from small_runs import CPU, asked
+from small_runs import CPU, run_spec
 from typer.testing import CliRunner
 
 from trainer.cli.main import app
@@ -23,7 +23,7 @@ def short(monkeypatch):
 
 
 def test_every_stage_is_measured_in_its_own_unit(patterns):
-    found = library.bench(asked(patterns, "dicefer"), CPU, 0.0)
+    found = library.bench(run_spec(patterns, "dicefer"), CPU, 0.0)
     assert {name: stage["unit"] for name, stage in found["stages"].items()} == {
         "expression": "pairs", "identity": "pairs", "classifier": "images"
     }  # fmt: skip
@@ -36,7 +36,7 @@ def test_every_stage_is_measured_in_its_own_unit(patterns):
 
 def test_operations_of_a_step_are_three_times_the_known_ones_of_an_answer(patterns):
     """ResNet-18 answers a 112 px face in a quarter of the 1.8e9 multiplications and additions published for 224 px."""
-    ask = asked(patterns, "resnet", "width=64", "batch_size=3")
+    ask = run_spec(patterns, "resnet", "width=64", "batch_size=3")
     stage = library.bench(ask, CPU, 0.0)["stages"]["classifier"]
     assert stage["operations"] / (stage["batch"] * 3 * 2 * 1.8e9 / 4) == pytest.approx(1, abs=0.1)
 
@@ -44,7 +44,7 @@ def test_operations_of_a_step_are_three_times_the_known_ones_of_an_answer(patter
 def test_slow_batches_are_a_smaller_share_of_the_limit(patterns, monkeypatch):
     cut = FoldData._cut
     monkeypatch.setattr(FoldData, "_cut", lambda *given: (time.sleep(0.1), cut(*given))[1])
-    stage = library.bench(asked(patterns, "resnet"), CPU, 0.0)["stages"]["classifier"]
+    stage = library.bench(run_spec(patterns, "resnet"), CPU, 0.0)["stages"]["classifier"]
     assert stage["share"] < 0.7 and stage["rate"] < stage["limit"] and stage["rate"] < stage["batch"] / 0.1
 
 
@@ -54,7 +54,7 @@ def test_an_idle_step_uses_nothing():
 
 def test_the_command_prints_what_was_measured(patterns, monkeypatch):
     monkeypatch.setattr(library, "bench", partial(library.bench, shortest=0.0))
-    settings = [part for setting in asked(patterns, "resnet").settings for part in ("--set", setting)]
+    settings = [part for setting in run_spec(patterns, "resnet").settings for part in ("--set", setting)]
     told = CliRunner().invoke(
         app, ["bench", "--manifests", str(patterns.parent), "--method", "resnet", *settings, "--json"]
     )
@@ -64,6 +64,6 @@ def test_the_command_prints_what_was_measured(patterns, monkeypatch):
 
 @pytest.mark.gpu
 def test_a_gpu_is_measured(patterns):
-    found = library.bench(asked(patterns, "dicefer"), torch.device("cuda"), 0.0)
+    found = library.bench(run_spec(patterns, "dicefer"), torch.device("cuda"), 0.0)
     assert found["where"]["precision"] == "bf16" and found["peak_memory"] > 0
     assert all(0 < stage["utilisation"] <= 1 for stage in found["stages"].values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from small_runs import CPU, SMALL, asked
+from small_runs import CPU, SMALL, run_spec
 
 from trainer.errors import TrainerError
 from trainer.experiments import cost
@@ -55,7 +55,7 @@ def test_a_rate_counts_images_over_time_and_repeats_last_long_enough(monkeypatch
 
 
 def test_all_stages_are_measured_and_together_are_between_the_slowest_and_a_third_of_it(patterns):
-    found = cost.measure(asked(patterns, "dicefer", "width=8"), "cpu", torch.get_num_threads(), 0.0)
+    found = cost.measure(run_spec(patterns, "dicefer", "width=8"), "cpu", torch.get_num_threads(), 0.0)
     assert list(found["stages"]) == ["expression", "identity", "classifier"]
     assert {len(rates) for rates in found["stages"].values()} == {cost.REPEATS} == {len(found["inference"])}
     slowest, together = np.array(list(found["stages"].values())).min(0), np.array(found["training"])
@@ -82,7 +82,7 @@ print("untold" if before is None else cost.peak_memory(torch.device("cpu"), befo
 
 def test_a_refusal_comes_from_the_other_process_in_its_own_words(patterns):
     with pytest.raises(ConfigError, match="width=4: ImageNet's weights are of 64"):
-        cost.measure_apart(asked(patterns, "resnet_island", "imagenet=true"), CPU)
+        cost.measure_apart(run_spec(patterns, "resnet_island", "imagenet=true"), CPU)
 
 
 def test_a_process_that_is_killed_is_told(patterns, monkeypatch):
@@ -91,11 +91,11 @@ def test_a_process_that_is_killed_is_told(patterns, monkeypatch):
 
     monkeypatch.setattr(cost.ProcessPoolExecutor, "submit", end)
     with pytest.raises(TrainerError, match="process that measures resnet was ended from outside: too little memory"):
-        cost.measure_apart(asked(patterns, "resnet"), CPU)
+        cost.measure_apart(run_spec(patterns, "resnet"), CPU)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SMALL)
 def test_every_method_is_measured_on_a_gpu(name, patterns):
-    found = cost.measure(asked(patterns, name), "cuda", 1, 0.0)
+    found = cost.measure(run_spec(patterns, name), "cuda", 1, 0.0)
     assert found["peak_memory"] >= 4 * found["parameters"]["training"] and min(found["training"]) > 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CPU, asked, built, cut_short, silent
+from small_runs import CPU, built, cut_short, run_spec, silent
 
 from fertools.checks import audit, diff
 from fertools.datasets import DATASETS
@@ -173,7 +173,7 @@ def test_an_average_face_in_colour_is_symmetric_and_has_its_colours(large_patter
 
 
 def test_ifgan_trains_on_colours_and_is_judged(large_patterns, tmp_path):
-    run = fit(asked(large_patterns, "ifgan", "color=true", "size=48", "epochs=1"), tmp_path, CPU, silent)
+    run = fit(run_spec(large_patterns, "ifgan", "color=true", "size=48", "epochs=1"), tmp_path, CPU, silent)
     trained, data = load(run, large_patterns.parent, CPU)
     assert run.read_json("scores.json")["faces"]["test"] == 12 and data.crop == LARGE
     assert trained.averages.shape == (3, 3, 48, 48)
@@ -182,7 +182,7 @@ def test_ifgan_trains_on_colours_and_is_judged(large_patterns, tmp_path):
 
 @pytest.mark.parametrize(("method", "settings"), [("resnet_island", ["color=true"]), ("dicefer", []), ("resnet", [])])
 def test_other_methods_train_on_the_same_manifest(method, settings, large_patterns, tmp_path):
-    run = cut_short(asked(large_patterns, method, *settings), tmp_path, epochs=1)
+    run = cut_short(run_spec(large_patterns, method, *settings), tmp_path, epochs=1)
     crop = LARGE if settings else LARGE.least
     assert len(run.metrics()) == 1 and run.read_json("provenance.json")["data"]["crop"] == dataclasses.asdict(crop)
 
@@ -204,12 +204,12 @@ def test_other_methods_train_on_the_same_manifest(method, settings, large_patter
 )
 def test_what_a_manifest_does_not_hold_is_not_trained_on(error, settings, words, patterns, tmp_path):
     with pytest.raises(error, match=words):
-        fit(asked(patterns, "ifgan", *settings), tmp_path, CPU, silent)
+        fit(run_spec(patterns, "ifgan", *settings), tmp_path, CPU, silent)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_judged_elsewhere_on_faces_that_are_aligned_alike(patterns, large_patterns, tmp_path):
-    run = cut_short(asked(patterns, "resnet_island"), tmp_path, epochs=1)
+    run = cut_short(run_spec(patterns, "resnet_island"), tmp_path, epochs=1)
     trained, data = build(**built(run)), FoldData(patterns, 1, CPU, plain=True)
     other = tmp_path / "other.parquet"
     shutil.copy(large_patterns, other)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from small_runs import CPU, asked, cut_short, silent, timeless, weights
+from small_runs import CPU, cut_short, run_spec, silent, timeless, weights
 
 from manifests.schema import ManifestError
 from trainer.methods.base import Faces, Pairs
@@ -122,7 +122,7 @@ def test_the_discriminator_shuffles_anchors_and_partners_apart():
 def test_a_collapse_stops_the_run_and_says_so(patterns, tmp_path):
     dull = ("distance_weight=1000.0", "gated=false", "standardise=false", "learning_rate=0.01", "epochs_expression=30")
     with pytest.raises(TrainingError, match="stage expression, epoch .*the code has collapsed: its spread is 0.00"):
-        library.fit(asked(patterns, "dicefer", *dull), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "dicefer", *dull), tmp_path, CPU, silent)
 
 
 def test_a_classifier_step_moves_the_classifier_alone(batch):
@@ -211,9 +211,9 @@ def test_every_estimator_trains_both_stages(estimator, batch):
 
 def test_the_average_of_mine_is_saved_and_a_resumed_run_is_the_same(patterns, tmp_path):
     settings = ("expression_estimator=mine", "identity_estimator=mine")
-    whole = library.fit(asked(patterns, "dicefer", *settings), tmp_path / "whole", CPU, silent)
-    cut_short(asked(patterns, "dicefer", *settings), tmp_path / "cut", epochs=1)
-    cut = library.fit(asked(patterns, "dicefer", *settings), tmp_path / "cut", CPU, silent)
+    whole = library.fit(run_spec(patterns, "dicefer", *settings), tmp_path / "whole", CPU, silent)
+    cut_short(run_spec(patterns, "dicefer", *settings), tmp_path / "cut", epochs=1)
+    cut = library.fit(run_spec(patterns, "dicefer", *settings), tmp_path / "cut", CPU, silent)
     assert timeless(cut) == timeless(whole)
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(cut).items())
     assert torch.isfinite(weights(whole)["expression_critics.local_average"]).all()
@@ -235,7 +235,7 @@ def test_what_does_not_stop_a_run_is_noted():
 
 def test_a_note_stands_in_the_runs_metrics(patterns, tmp_path, monkeypatch):
     monkeypatch.setattr(DiceFer, "_concern", lambda _, means: "odd" if "discriminator" in means else None)
-    run = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
+    run = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
     assert [row["stage"] for row in run.metrics() if row.get("note") == "odd"] == ["identity", "identity"]
 
 
@@ -243,8 +243,8 @@ def test_a_note_stands_in_the_runs_metrics(patterns, tmp_path, monkeypatch):
 
 
 def test_a_run_that_starts_from_the_stages_of_another_is_the_run_it_would_have_been(patterns, tmp_path):
-    base = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
-    ask = asked(patterns, "dicefer", "adversarial_weight=0.5")
+    base = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
+    ask = run_spec(patterns, "dicefer", "adversarial_weight=0.5")
     whole = library.fit(ask, tmp_path / "whole", CPU, silent)
     started = dataclasses.replace(ask, start=base.folder, stage="identity")
     cut_short(started, tmp_path / "started", epochs=1)
@@ -257,18 +257,18 @@ def test_a_run_that_starts_from_the_stages_of_another_is_the_run_it_would_have_b
 
 
 def test_a_start_of_another_fold_seed_or_stage_is_refused(patterns, tmp_path):
-    base = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
+    base = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
     for other, words in (({"fold": 2}, "fold, data differ|fold differ"), ({"seed": 1}, "seed differ")):
-        ask = dataclasses.replace(asked(patterns, "dicefer", **other), start=base.folder, stage="identity")
+        ask = dataclasses.replace(run_spec(patterns, "dicefer", **other), start=base.folder, stage="identity")
         with pytest.raises(RunError, match=f"is no start for this run: ({words})"):
             library.fit(ask, tmp_path / "other", CPU, silent)
-    ask = dataclasses.replace(asked(patterns, "dicefer"), start=base.folder, stage="pretraining")
+    ask = dataclasses.replace(run_spec(patterns, "dicefer"), start=base.folder, stage="pretraining")
     with pytest.raises(ConfigError, match="no stage 'pretraining' of dicefer .* expression, identity, classifier"):
         library.fit(ask, tmp_path / "other", CPU, silent)
 
 
 def test_a_run_of_some_expressions_sees_no_other(patterns, tmp_path):
-    ask = dataclasses.replace(asked(patterns, "dicefer"), expressions=("anger", "fear"))
+    ask = dataclasses.replace(run_spec(patterns, "dicefer"), expressions=("anger", "fear"))
     run = library.fit(ask, tmp_path, CPU, silent)
     assert run.read_json("config.json")["expressions"] == ["anger", "fear"]
     assert run.read_json("scores.json")["classification"]["expressions"] == ["anger", "fear"]

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
@@ -17,7 +17,7 @@ from trainer.training.fit import fit
 
 @pytest.fixture(scope="module")
 def run(patterns, tmp_path_factory):
-    return fit(asked(patterns, "dicefer"), tmp_path_factory.mktemp("runs"), CPU, silent)
+    return fit(run_spec(patterns, "dicefer"), tmp_path_factory.mktemp("runs"), CPU, silent)
 
 
 def table(path, sources):
@@ -54,7 +54,7 @@ def test_an_absent_table_of_factors_is_refused(run, patterns, tmp_path):
 
 
 def test_a_method_without_identity_code_is_not_examined(patterns, tmp_path):
-    plain = fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+    plain = fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
     with pytest.raises(RunError, match="has no identity code"):
         examine(plain, *load(plain, patterns.parent, CPU))
 
@@ -81,7 +81,7 @@ def test_an_official_split_in_which_nobody_is_named_is_judged_by_expressions(pat
     manifest = tmp_path / "set.parquet"
     files.write([table], manifest, files.read_metadata(patterns))
     make_folds(manifest, 4, "standardize", seed=0, by="official")
-    run = fit(asked(manifest, "resnet"), tmp_path / "runs", CPU, silent)
+    run = fit(run_spec(manifest, "resnet"), tmp_path / "runs", CPU, silent)
     lines = run_report.text(run.read_json("scores.json")).splitlines()
     assert any("of 12;" in line for line in lines)
     assert any("identity read from E" in line and "needs people who are named" in line for line in lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, asked, silent, weights
+from small_runs import CPU, run_spec, silent, weights
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
@@ -17,33 +17,33 @@ from trainer.errors import TrainerError
 from trainer.methods import METHODS, build
 from trainer.methods.optimizers import adamw, minimise
 from trainer.training import fit as library
-from trainer.training.precision import Execution
+from trainer.training.precision import StepRunner
 
 GPU = torch.device("cuda")
 
 
 def narrow(patterns, name):
-    config = dataclasses.asdict(asked(patterns, name, "width=16", "learning_rate=1e-5").config())
+    config = dataclasses.asdict(run_spec(patterns, name, "width=16", "learning_rate=1e-5").config())
     data = FoldData.seen_by(METHODS[name], config, patterns, 1, CPU)
     return build(name, config, data.expressions, 0, CPU), data
 
 
-def logged(patterns, name, execution, device=CPU, steps=2):
+def logged(patterns, name, step_runner, device=CPU, steps=2):
     """What the first steps of each stage log, and the codes after them."""
     method, data = narrow(patterns, name)
     method.to(device)
-    execution.prepare(method, device)
+    step_runner.prepare(method, device)
     if "averages" in dict(method.named_buffers()):
         method.get_buffer("averages").copy_(nn.functional.interpolate(data.averages(), method.config.size))
     told, faces = [], next(data.upright("validation")).to(device)
     for stage in method.stages():
-        stage = execution.carried_out(stage, device)
+        stage = step_runner.wrap_stage(stage, device)
         method.train()
         stage.begin(1)
         for batch in list(data.batches(stage.reads, 12, 0, 0))[:steps]:
             values = stage.step(type(batch)(*(part.to(device) for part in batch)))
             told.append({f"{stage.name} {key}": float(value.detach()) for key, value in values.items()})
-    with torch.inference_mode(), execution.judging():
+    with torch.inference_mode(), step_runner.eager_float32():
         return told, {key: code.float().cpu() for key, code in method.eval().codes(faces).items()}
 
 
@@ -55,22 +55,22 @@ def assert_alike(found, reference, tolerance, likeness):
 
 
 def test_auto_is_bf16_on_cuda_alone():
-    assert [Execution().precision_on(torch.device(kind)) for kind in ("cpu", "cuda")] == ["float32", "bf16"]
-    assert Execution("float32").precision_on(GPU) == "float32" and Execution("bf16").precision_on(CPU) == "bf16"
+    assert [StepRunner().precision_on(torch.device(kind)) for kind in ("cpu", "cuda")] == ["float32", "bf16"]
+    assert StepRunner("float32").precision_on(GPU) == "float32" and StepRunner("bf16").precision_on(CPU) == "bf16"
     with pytest.raises(TrainerError, match="precision 'fp16': expected one of auto, float32, bf16"):
-        Execution("fp16")
+        StepRunner("fp16")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_first_steps_in_bf16_log_what_they_do_in_float32(name, patterns):
     """To a twentieth, for bf16 keeps 8 bits; at a small learning rate, for Adam's step is as large of any gradient."""
-    found, reference = (logged(patterns, name, Execution(kind)) for kind in ("bf16", "float32"))
+    found, reference = (logged(patterns, name, StepRunner(kind)) for kind in ("bf16", "float32"))
     assert_alike(found, reference, tolerance=0.05, likeness=0.98)
     assert found[0] != reference[0]
 
 
 def test_a_run_in_bf16_says_so_has_weights_of_float32_and_is_judged_in_float32(patterns, tmp_path):
-    ask = dataclasses.replace(asked(patterns, "resnet"), execution=Execution("bf16"))
+    ask = dataclasses.replace(run_spec(patterns, "resnet"), step_runner=StepRunner("bf16"))
     kinds = set()
     hook = nn.modules.module.register_module_forward_hook(
         lambda module, _, out: kinds.add((module.training, out.dtype)) if isinstance(module, nn.Conv2d) else None
@@ -92,10 +92,10 @@ class Tiny(nn.Module):
 def test_compiled_in_place_steps_are_those_of_eager_and_weights_keep_their_names():
     """A network of two layers: a real one takes half a minute to compile on the CPU; see the GPU's test."""
     found = []
-    for execution in (Execution(), Execution(compiled=True)):
+    for step_runner in (StepRunner(), StepRunner(compiled=True)):
         torch.manual_seed(0)
         method = Tiny()
-        execution.prepare(method, CPU)
+        step_runner.prepare(method, CPU)
         optimizer = adamw(method.parameters(), 1e-2, 0.1)
         for _ in range(5):
             minimise(method.network(torch.randn(6, 8)).square().sum(), optimizer)
@@ -113,7 +113,7 @@ def test_what_judges_is_not_compiled():
         return graph.forward
 
     method.network.compile(backend=backend)
-    with Execution(compiled=True).judging():
+    with StepRunner(compiled=True).eager_float32():
         method.network(torch.randn(5, 8))
     assert compiled == []
     method.network(torch.randn(5, 8))
@@ -139,7 +139,7 @@ def test_channels_that_come_last_stay_last_through_a_network(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_on_a_gpu_steps_are_those_of_eager_float32(name, patterns):
     torch.backends.cudnn.allow_tf32 = False
-    found, reference = (logged(patterns, name, Execution(kind), GPU) for kind in ("bf16", "float32"))
+    found, reference = (logged(patterns, name, StepRunner(kind), GPU) for kind in ("bf16", "float32"))
     assert_alike(found, reference, tolerance=0.05, likeness=0.98)
 
 
@@ -151,18 +151,18 @@ def test_on_a_gpu_compiled_steps_are_those_of_eager_ones_and_a_run_is_judged(nam
 import dataclasses
 from pathlib import Path
 import torch
-from small_runs import asked, silent
+from small_runs import run_spec, silent
 from test_execution import GPU, assert_alike, logged
 from trainer.runs.device import pick_device
 from trainer.training import fit
-from trainer.training.precision import Execution
+from trainer.training.precision import StepRunner
 
 device = pick_device("cuda")
 patterns = Path({str(patterns)!r})
-reference = logged(patterns, {name!r}, Execution("float32"), device)
-assert_alike(logged(patterns, {name!r}, Execution("float32", True), device), reference, 1e-3, 0.9999)
-assert_alike(logged(patterns, {name!r}, Execution("bf16", True), device), reference, 0.05, 0.98)
-ask = dataclasses.replace(asked(patterns, {name!r}), execution=Execution(compiled=True))
+reference = logged(patterns, {name!r}, StepRunner("float32"), device)
+assert_alike(logged(patterns, {name!r}, StepRunner("float32", True), device), reference, 1e-3, 0.9999)
+assert_alike(logged(patterns, {name!r}, StepRunner("bf16", True), device), reference, 0.05, 0.98)
+ask = dataclasses.replace(run_spec(patterns, {name!r}), step_runner=StepRunner(compiled=True))
 run = fit.fit(ask, Path({str(tmp_path)!r}), device, silent)
 print(run.finished, run.read_json("provenance.json")["compiled"])
 """

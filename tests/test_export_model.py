@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 from typer.testing import CliRunner
 
 from trainer import load
@@ -24,12 +24,12 @@ from trainer.training import fit
 
 @pytest.fixture(scope="module")
 def run(patterns, tmp_path_factory):
-    return fit.fit(asked(patterns, "resnet", "epochs=6"), tmp_path_factory.mktemp("runs"), CPU, silent)
+    return fit.fit(run_spec(patterns, "resnet", "epochs=6"), tmp_path_factory.mktemp("runs"), CPU, silent)
 
 
 def network_of(name, *settings):
     """A method whose normalisations have seen faces, as one with everything that a graph is made of."""
-    config = dataclasses.asdict(asked(Path("set.parquet"), name, *settings).config())
+    config = dataclasses.asdict(run_spec(Path("set.parquet"), name, *settings).config())
     kind = "none" if METHODS[name].PLAIN else "zca"
     network = Network(name, config, ["anger", "fear", "joy"], {}, {"kind": kind, "rank": 4}, 0.5)
     for tensor in network.whitening.state_dict().values():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 
 from manifests import files
 from manifests.crop import DEFAULT_CROP
@@ -107,7 +107,7 @@ def test_what_adds_nothing_is_refused(data, further, patterns, tmp_path):
 
 
 def test_pairs_have_no_further_faces(patterns, further, tmp_path):
-    ask = dataclasses.replace(asked(patterns, "dicefer"), extra=(further(),))
+    ask = dataclasses.replace(run_spec(patterns, "dicefer"), extra=(further(),))
     with pytest.raises(ManifestError, match="--extra is for methods that are trained on single faces"):
         library.fit(ask, tmp_path / "runs", CPU, silent)
 
@@ -127,10 +127,12 @@ def test_an_expression_that_no_other_shows_is_named(patterns, data):
 
 
 def test_a_run_says_what_joined_it_and_of_whom_its_averages_are(patterns, further, tmp_path):
-    ask = dataclasses.replace(asked(patterns, "ifgan", "epochs=1"), extra=(further(),), averages=(patterns,))
+    ask = dataclasses.replace(run_spec(patterns, "ifgan", "epochs=1"), extra=(further(),), averages=(patterns,))
     run = library.fit(ask, tmp_path / "runs", CPU, silent)
     config = run.read_json("config.json")
     assert config["extra"]["other"]["faces"] == 5 and config["averages"]["of"] == ["set"]
     assert "extra=other" in run.folder.name and "averages=set" in run.folder.name
     with pytest.raises(ConfigError, match="resnet_island has no average faces: leave out --averages"):
-        library.fit(dataclasses.replace(asked(patterns, "resnet_island"), averages=(patterns,)), tmp_path, CPU, silent)
+        library.fit(
+            dataclasses.replace(run_spec(patterns, "resnet_island"), averages=(patterns,)), tmp_path, CPU, silent
+        )

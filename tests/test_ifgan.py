@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_runs import CPU, asked, cut_short, silent
+from small_runs import CPU, cut_short, run_spec, silent
 
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
-from trainer.data.augment import jittered_grids, jitters
+from trainer.data.augment import jittered_grids, random_affine
 from trainer.data.extra_datasets import sha256
 from trainer.data.fold_data import FoldData
 from trainer.methods.base import Faces, resized
@@ -195,22 +195,22 @@ def test_imagenets_weights_are_asked_for_when_training_begins_and_not_before(kin
 def test_one_picture_for_all_faces_stops_the_run_and_is_named():
     stage = next(small().stages())
     means = {"spread": 0.01, "spread of averages": 0.3}
-    assert stage.complaint(means, 10, 60) is None  # it may still learn
-    assert stage.complaint(means | {"spread": 0.2}, 59, 60) is None
-    assert "the generator has collapsed to one picture" in stage.complaint(means, 30, 60)
+    assert stage.stop_reason(means, 10, 60) is None  # it may still learn
+    assert stage.stop_reason(means | {"spread": 0.2}, 59, 60) is None
+    assert "the generator has collapsed to one picture" in stage.stop_reason(means, 30, 60)
 
 
 def test_a_won_game_and_a_loss_that_outweighs_are_noted():
     stage = next(small().stages())
     fine = {"discriminator": 1.2, "classification": 0.5, "island": 2.0}
-    assert stage.concern(fine) is None
-    assert "the discriminator has won" in stage.concern(fine | {"discriminator": 0.01})
-    assert "the island loss outweighs the cross-entropy" in stage.concern(fine | {"island": 500.0})
+    assert stage.warning(fine) is None
+    assert "the discriminator has won" in stage.warning(fine | {"discriminator": 0.01})
+    assert "the island loss outweighs the cross-entropy" in stage.warning(fine | {"island": 500.0})
 
 
 def test_what_is_not_finite_is_named(patterns, tmp_path):
     with pytest.raises(TrainingError, match="stage joint, epoch 1: .* is nan"):
-        library.fit(asked(patterns, "ifgan", "learning_rate=1e18"), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "ifgan", "learning_rate=1e18"), tmp_path, CPU, silent)
 
 
 # --- average faces, and faces as it sees them
@@ -261,7 +261,7 @@ def test_a_fold_without_an_expression_is_refused(patterns):
 
 
 def test_a_run_keeps_its_averages(patterns, tmp_path):
-    run = cut_short(asked(patterns, "ifgan"), tmp_path, epochs=1)
+    run = cut_short(run_spec(patterns, "ifgan"), tmp_path, epochs=1)
     data = FoldData(patterns, 1, CPU, plain=True)
     assert torch.equal(run.checkpoint().weights["averages"], resized(data.averages(), 32))
     assert run.read_json("config.json")["averages"] == {"of": [], "sha256": sha256(data.averages())}
@@ -279,7 +279,7 @@ def test_plain_faces_are_grey_levels_whatever_the_whitening(patterns):
 @pytest.mark.parametrize(("crop", "side", "half", "most"), [(DEFAULT_CROP, 112, 72, 8), (Crop(256), 224, 144, 16)])
 def test_no_jittered_face_invents_a_corner_and_every_kind_of_jitter_is_there(crop, side, half, most):
     generator = torch.Generator().manual_seed(0)
-    grids = jittered_grids(crop, jitters(crop, 1000, generator)) * half  # px from the centre of the crop
+    grids = jittered_grids(crop, random_affine(crop, 1000, generator)) * half  # px from the centre of the crop
     assert grids.abs().max() < half - 0.5  # the middle of the outermost pixel
     middle, last = side // 2, side - 1
     right, down = grids[:, middle, last] - grids[:, middle, 0], grids[:, last, middle] - grids[:, 0, middle]

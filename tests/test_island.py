@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from small_runs import CPU, asked, cut_short
+from small_runs import CPU, cut_short, run_spec
 
 from trainer.methods import build
 from trainer.methods.objectives.losses import centre_likeness, island_loss, moved_centres, running_means
@@ -89,7 +89,7 @@ def test_centres_are_class_means_after_the_first_epoch_then_move_and_are_kept(na
     found = {}
     for rate in ("0.0", "0.5"):
         for epochs in (1, 2):
-            ask = asked(patterns, name, f"centre_rate={rate}")
+            ask = run_spec(patterns, name, f"centre_rate={rate}")
             run = cut_short(ask, tmp_path, epochs=1)
             kept = run.checkpoint().weights
             found[rate, epochs] = kept["centres"]
@@ -101,7 +101,7 @@ def test_centres_are_class_means_after_the_first_epoch_then_move_and_are_kept(na
 
 @pytest.mark.parametrize("name", ["ifgan", "resnet_island"])
 def test_only_training_faces_move_the_centres(name, patterns):
-    method = build(name, dataclasses.asdict(asked(patterns, name).config()), ["anger", "fear"], 0, CPU)
+    method = build(name, dataclasses.asdict(run_spec(patterns, name).config()), ["anger", "fear"], 0, CPU)
     list(method.stages())
     before = method.centres.clone()
     for mode in (True, False):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_runs import CPU, asked, cut_short, silent
+from small_runs import CPU, cut_short, run_spec, silent
 from small_runs import weights as weights_of
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
@@ -243,7 +243,7 @@ def test_a_run_starts_from_them_says_so_and_goes_on_with_no_others(patterns, tmp
     torch.manual_seed(1)
     source = Encoder(16, width=4)
     save_file(source.state_dict(), path := tmp_path / "faces.safetensors", {"licence": "CC0"})
-    ask = replace(asked(patterns, "resnet", "epochs=2", "learning_rate=0"), encoder_weights=str(path))
+    ask = replace(run_spec(patterns, "resnet", "epochs=2", "learning_rate=0"), encoder_weights=str(path))
     assert "-faces-fold01-seed0" in ask.name()
     run = cut_short(ask, tmp_path / "runs", epochs=1)
     written = run.read_json("provenance.json")["encoder_weights"]

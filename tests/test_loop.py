@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, asked, cut_short, silent, timeless, weights
+from small_runs import CPU, cut_short, run_spec, silent, timeless, weights
 
 from trainer.runs.run import Run
-from trainer.runs.signals import held_back
+from trainer.runs.signals import deferred_signals
 from trainer.training import fit as library
 from trainer.training import loop
 from trainer.training.loop import TrainingError
@@ -20,11 +20,11 @@ from trainer.training.loop import TrainingError
 
 @pytest.mark.parametrize("name", ["dicefer", "ifgan", "resnet"])
 def test_stopped_after_any_step_it_resumes_to_the_bit(name, patterns, tmp_path):
-    ask = asked(patterns, name, "batch_size=4")
+    ask = run_spec(patterns, name, "batch_size=4")
     whole = library.fit(ask, tmp_path / "whole", CPU, silent)
     run, places = cut_short(ask, tmp_path / "cut", steps=1), []
     while not run.trained:
-        places.append(run.checkpoint().place["step"])
+        places.append(run.checkpoint().progress["step"])
         run = cut_short(ask, tmp_path / "cut", steps=1)
     assert len(places) > 3 and any(places)
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(run).items())
@@ -34,7 +34,7 @@ def test_stopped_after_any_step_it_resumes_to_the_bit(name, patterns, tmp_path):
 
 def test_killed_without_a_word_it_goes_on_from_the_last_checkpoint(patterns, tmp_path, monkeypatch):
     """Saved within epochs only: what a kill then loses is trained again, and logged once."""
-    whole = library.fit(asked(patterns, "resnet"), tmp_path / "whole", CPU, silent)
+    whole = library.fit(run_spec(patterns, "resnet"), tmp_path / "whole", CPU, silent)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
     def die(_stage, epoch, *_):
@@ -42,8 +42,8 @@ def test_killed_without_a_word_it_goes_on_from_the_last_checkpoint(patterns, tmp
             raise MemoryError  # no handler of ours sees it
 
     with pytest.raises(MemoryError):
-        library.fit(asked(patterns, "resnet"), tmp_path / "cut", CPU, die)
-    resumed = library.fit(asked(patterns, "resnet"), tmp_path / "cut", CPU, silent)
+        library.fit(run_spec(patterns, "resnet"), tmp_path / "cut", CPU, die)
+    resumed = library.fit(run_spec(patterns, "resnet"), tmp_path / "cut", CPU, silent)
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
     assert timeless(resumed) == timeless(whole)
 
@@ -53,11 +53,11 @@ def test_a_signal_is_held_back_until_all_is_saved(number, patterns, tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from small_runs import CPU, asked, fit
+from small_runs import CPU, fit, run_spec
 from trainer.cli.options import refusals
 
 with refusals():
-    ask = asked(Path({str(patterns)!r}), "resnet")
+    ask = run_spec(Path({str(patterns)!r}), "resnet")
     fit(ask, Path({str(tmp_path)!r}), CPU, lambda *_: os.kill(os.getpid(), {int(number)}))
 """
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -67,11 +67,11 @@ with refusals():
     else:
         assert "interrupted; the same command goes on where it stopped" in done.stderr
     run = Run(next(tmp_path.iterdir()))
-    assert not run.trained and run.checkpoint().place["epoch"] == 1
+    assert not run.trained and run.checkpoint().progress["epoch"] == 1
 
 
 def test_a_second_signal_is_not_held_back():
-    with pytest.raises(KeyboardInterrupt), held_back() as stop:
+    with pytest.raises(KeyboardInterrupt), deferred_signals() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop()
         signal.raise_signal(signal.SIGINT)
@@ -83,7 +83,7 @@ def test_a_second_sigterm_is_held_back_and_done_once():
     came = []
     before = signal.signal(signal.SIGTERM, lambda *_: came.append("end"))
     try:
-        with held_back() as stop:
+        with deferred_signals() as stop:
             for _ in range(2):
                 signal.raise_signal(signal.SIGTERM)
             assert stop() and not came
@@ -96,7 +96,7 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_held_back():
     seen = []
 
     def work():
-        with held_back() as stop:
+        with deferred_signals() as stop:
             seen.append(stop())
 
     thread = threading.Thread(target=work)
@@ -112,7 +112,7 @@ def test_too_little_memory_is_told_with_what_to_change(patterns, tmp_path, monke
     monkeypatch.setattr(torch.Tensor, "backward", full)
     monkeypatch.setattr(torch.autograd, "backward", full)
     with pytest.raises(TrainingError, match=r"epoch 1: cpu is short of memory; a smaller batch_size \(it is 12\), or"):
-        library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
 
 
 def test_slow_saving_is_done_less_often(patterns, tmp_path, monkeypatch):
@@ -122,5 +122,5 @@ def test_slow_saving_is_done_less_often(patterns, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "save", lambda self, *rest: (saved.append(rest[2]["epoch"]), save(self, *rest)))
     clock = iter(range(0, 10**6))
     monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
-    library.fit(asked(patterns, "resnet", "epochs=12"), tmp_path, CPU, silent)
+    library.fit(run_spec(patterns, "resnet", "epochs=12"), tmp_path, CPU, silent)
     assert saved[-1] == 12 and 1 < len(saved) < 12

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, asked, built, cut_short, silent, timeless, weights
+from small_runs import CPU, built, cut_short, run_spec, silent, timeless, weights
 
 from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import judge, load, predict
@@ -21,15 +21,15 @@ from trainer.training.loop import TrainingError
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
-    whole = library.fit(asked(patterns, name), tmp_path / "whole", CPU, silent)
+    whole = library.fit(run_spec(patterns, name), tmp_path / "whole", CPU, silent)
     untrained = build(**built(whole)).state_dict()
     assert any(not torch.equal(untrained[key], value) for key, value in weights(whole).items())
     assert all(math.isfinite(value) for row in timeless(whole) for value in row.values() if not isinstance(value, str))
     for stop in (1, len(whole.metrics()) - 1):
         runs = tmp_path / f"stop{stop}"
-        stopped = cut_short(asked(patterns, name), runs, epochs=stop)
+        stopped = cut_short(run_spec(patterns, name), runs, epochs=stop)
         assert not stopped.trained and len(stopped.metrics()) == stop
-        resumed = library.fit(asked(patterns, name), runs, CPU, silent)
+        resumed = library.fit(run_spec(patterns, name), runs, CPU, silent)
         assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
         assert resumed.read_json("scores.json") == whole.read_json("scores.json")
         assert timeless(resumed) == timeless(whole)
@@ -40,7 +40,7 @@ def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns, tmp_path):
-    run = library.fit(asked(patterns, name), tmp_path, torch.device("cuda"), silent)
+    run = library.fit(run_spec(patterns, name), tmp_path, torch.device("cuda"), silent)
     assert run.read_json("provenance.json")["device"].startswith("cuda")
     before = run.read_json("scores.json")["classification"]
     assert judge(run, *load(run, patterns.parent, CPU))["classification"]["faces"] == before["faces"]
@@ -49,7 +49,7 @@ def test_a_method_trains_on_the_gpu_and_can_be_judged_on_the_cpu(name, patterns,
 @pytest.mark.parametrize("name", METHODS)
 def test_predictions_do_not_depend_on_the_batch(name, patterns):
     data = FoldData(patterns, 1, CPU)
-    method = build(name, dataclasses.asdict(asked(patterns, name).config()), data.expressions, 0, CPU).eval()
+    method = build(name, dataclasses.asdict(run_spec(patterns, name).config()), data.expressions, 0, CPU).eval()
     images = next(data.upright("validation"))[:6]
     with torch.inference_mode():
         together = method(images)
@@ -59,29 +59,29 @@ def test_predictions_do_not_depend_on_the_batch(name, patterns):
 
 
 def test_a_finished_run_is_left_as_it_is(patterns, tmp_path):
-    run = library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+    run = library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
     before = {path.name: path.stat().st_mtime_ns for path in run.folder.iterdir()}
-    again = library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+    again = library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
     assert {path.name: path.stat().st_mtime_ns for path in again.folder.iterdir()} == before
     assert len(run.read_json("provenance.json")["test_opened"]) == 1
 
 
 def test_a_run_of_another_manifest_is_not_gone_on_with(patterns, tmp_path):
-    run = cut_short(asked(patterns, "resnet"), tmp_path, epochs=1)
+    run = cut_short(run_spec(patterns, "resnet"), tmp_path, epochs=1)
     provenance = run.read_json("provenance.json")
     provenance["data"]["manifest_sha256"] = "0"
     run.write_json("provenance.json", provenance)
     with pytest.raises(RunError, match="holds another run .*data was"):
-        library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
 
 
 def test_the_seed_changes_the_weights(patterns, tmp_path):
-    one, other = (library.fit(asked(patterns, "resnet", seed=seed), tmp_path, CPU, silent) for seed in (0, 1))
+    one, other = (library.fit(run_spec(patterns, "resnet", seed=seed), tmp_path, CPU, silent) for seed in (0, 1))
     assert not torch.equal(weights(one)["encoder.conv1.weight"], weights(other)["encoder.conv1.weight"])
 
 
 def test_evaluating_again_gives_the_same_and_is_recorded(patterns, tmp_path):
-    run = library.fit(asked(patterns, "dicefer"), tmp_path, CPU, silent)
+    run = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
     before = run.read_json("scores.json")
     assert json.loads(json.dumps(judge(run, *load(run, patterns.parent, CPU)))) == before
     assert len(run.read_json("provenance.json")["test_opened"]) == 2
@@ -89,11 +89,11 @@ def test_evaluating_again_gives_the_same_and_is_recorded(patterns, tmp_path):
 
 def test_what_is_not_finite_stops_the_run_and_is_named(patterns, tmp_path):
     with pytest.raises(TrainingError, match="stage classifier, epoch 1: loss is nan"):
-        library.fit(asked(patterns, "resnet", "learning_rate=1e18"), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "resnet", "learning_rate=1e18"), tmp_path, CPU, silent)
 
 
 def test_stages_are_the_runs_and_the_best_validation_epoch_is_kept(patterns, tmp_path):
-    run = library.fit(asked(patterns, "resnet", "epochs=6"), tmp_path, CPU, silent)
+    run = library.fit(run_spec(patterns, "resnet", "epochs=6"), tmp_path, CPU, silent)
     accuracies = [row["validation_accuracy"] for row in run.metrics()]
     data = FoldData(patterns, 1, CPU)
     method = build(**built(run))
@@ -105,10 +105,10 @@ def test_stages_are_the_runs_and_the_best_validation_epoch_is_kept(patterns, tmp
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_stages_are_those_a_method_names_and_train_all_of_it(name):
-    config = asked(Path("set.parquet"), name).config()
+    config = run_spec(Path("set.parquet"), name).config()
     method = build(name, dataclasses.asdict(config), ["anger", "fear"], 0, CPU)
-    assert [stage.name for stage in method.stages()] == list(method.TRAINED)
-    trained = [module for modules in method.TRAINED.values() for module in modules]
+    assert [stage.name for stage in method.stages()] == list(method.STAGE_MODULES)
+    trained = [module for modules in method.STAGE_MODULES.values() for module in modules]
     assert sorted(trained) == sorted(module for module, _ in method.named_children())
 
 

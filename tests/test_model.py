@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 
 from fertools.folds.make_folds import make_folds
 from manifests import files
@@ -26,7 +26,7 @@ def trained(patterns, tmp_path_factory):
     manifest = tmp_path_factory.mktemp("zca") / "set.parquet"
     shutil.copy(patterns, manifest)
     make_folds(manifest, 4, "zca", seed=0)
-    return fit.fit(asked(manifest, "resnet", "epochs=6"), tmp_path_factory.mktemp("runs"), CPU, silent), manifest
+    return fit.fit(run_spec(manifest, "resnet", "epochs=6"), tmp_path_factory.mktemp("runs"), CPU, silent), manifest
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torchvision.models import resnet18
 
 from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks import critics
-from trainer.networks.critics import CRITICS, BilinearCritic, ConcatCritic, joint_and_marginal, positions, whole
+from trainer.networks.critics import CRITICS, BilinearCritic, ConcatCritic, flatten_map, joint_and_marginal, positions
 from trainer.networks.encoder import Encoder
 
 
@@ -107,7 +107,7 @@ def test_an_aligned_critic_starts_as_the_inner_product_of_codes():
     encoder = Encoder(8, width=4).eval()
     feature_map, codes = encoder(torch.randn(5, 1, 112, 112))
     wanted = codes @ codes.T / 8**0.5
-    for features in (whole(feature_map), positions(feature_map)):
+    for features in (flatten_map(feature_map), positions(feature_map)):
         critic = BilinearCritic(features.shape[2], 8, 8, "all")
         critic.align(encoder.fc)
         joint, marginal = critic(features, codes)
@@ -118,7 +118,7 @@ def test_an_aligned_critic_starts_as_the_inner_product_of_codes():
 def test_positions_keep_a_places_channels_together():
     feature_map = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
     torch.testing.assert_close(positions(feature_map)[1, 6], feature_map[1, :, 1, 2])
-    assert whole(feature_map).shape == (2, 1, 48)
+    assert flatten_map(feature_map).shape == (2, 1, 48)
 
 
 # --- trained critics

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from pictures import encoded, png_header
 from PIL import Image
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 from typer.testing import CliRunner
 
 from fertools.drawn.face.factors import Action, sample_identity, sample_nuisance
@@ -43,7 +43,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.fixture(scope="module")
 def run(patterns, tmp_path_factory):
     """A run whose method has both codes."""
-    return fit(replace(asked(patterns, "dicefer"), epochs=1), tmp_path_factory.mktemp("runs"), CPU, silent)
+    return fit(replace(run_spec(patterns, "dicefer"), epochs=1), tmp_path_factory.mktemp("runs"), CPU, silent)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_nearest_to_a_training_face_is_itself_and_no_recording_comes_twice(reade
 
 
 def test_faces_in_colour_are_near_themselves_too(large_patterns, tmp_path):
-    run = fit(replace(asked(large_patterns, "ifgan", "color=true"), epochs=1), tmp_path, CPU, silent)
+    run = fit(replace(run_spec(large_patterns, "ifgan", "color=true"), epochs=1), tmp_path, CPU, silent)
     reader = open_reader(run.folder, large_patterns.parent, "cpu")
     crop = files.read_images(large_patterns, FoldData(large_patterns, 1, CPU).rows["train"][5:6])[0]
     posed = replace(reader, find=lambda _: (Found(np.zeros(4, np.float32), 1.0, crop),))

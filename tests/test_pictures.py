@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 from typer.testing import CliRunner
 
 from manifests import files
@@ -208,7 +208,7 @@ def test_what_is_no_place_is_refused(text):
 
 @pytest.fixture(scope="module")
 def run(patterns, tmp_path_factory):
-    run = fit(asked(patterns, "ifgan", "epochs=1"), tmp_path_factory.mktemp("runs"), CPU, silent)
+    run = fit(run_spec(patterns, "ifgan", "epochs=1"), tmp_path_factory.mktemp("runs"), CPU, silent)
     method, data = load(run, patterns.parent, CPU)
     data.open_test()
     return run, method.eval(), data
@@ -226,7 +226,7 @@ def test_a_page_shows_no_attention_where_there_is_none_and_nothing_of_a_method_t
     method = build("ifgan", settings, NAMES, 0, CPU)
     method.averages.copy_(run[1].averages)
     assert [one["title"] for one in pictures.sections(method, data)] == ["Faces as the average person would make them"]
-    other = asked(patterns, "resnet")
+    other = run_spec(patterns, "resnet")
     assert pictures.sections(build("resnet", vars(other.config()), NAMES, 0, CPU), data) == []
 
 
@@ -238,7 +238,7 @@ def test_a_page_shows_no_attention_where_there_is_none_and_nothing_of_a_method_t
     ],
 )
 def test_a_run_that_does_not_paint_or_attend_is_refused(method, settings, words, patterns, tmp_path):
-    config = vars(asked(patterns, method, *settings).config())
+    config = vars(run_spec(patterns, method, *settings).config())
     run = Run(tmp_path)
     run.write_json("config.json", {"method": method, "settings": config})
     with pytest.raises(RunError, match=words):

@@ -28,7 +28,7 @@ from trainer.errors import TrainerError
 from trainer.inference import photos, predict
 from trainer.inference.export import write_model
 from trainer.inference.model import Model, Network, load
-from trainer.inference.predict import Asked, Listener, PredictError, probabilities
+from trainer.inference.predict import Listener, PredictError, PredictSpec, probabilities
 from trainer.inference.predictions import TableError
 
 SILENT = Listener(lambda _: None, lambda _: None, lambda *_: None)
@@ -91,7 +91,7 @@ def look(model, *paths, **how):
     """Predict; return rows, what is told of problems, and the summary."""
     rows, problems = [], []
     tell = Listener(rows.append, problems.append, lambda *_: None)
-    summary = predict.predict(model, Asked(paths=paths, **how), "cpu", tell, lambda: False)
+    summary = predict.predict(model, PredictSpec(paths=paths, **how), "cpu", tell, lambda: False)
     return rows, problems, summary
 
 
@@ -252,9 +252,9 @@ def test_what_was_written_before_an_interruption_is_whole(album, model, tmp_path
     monkeypatch.setattr(photos, "TOGETHER", 1)
     for suffix in ("csv", "parquet", "jsonl"):
         rows, asks = [], iter([False, False, True])
-        asked = Asked(paths=(album,), out=tmp_path / f"faces.{suffix}")
+        run_spec = PredictSpec(paths=(album,), out=tmp_path / f"faces.{suffix}")
         tell = Listener(rows.append, lambda _: None, lambda *_: None)
-        summary = predict.predict(model, asked, "cpu", tell, lambda asks=asks: next(asks))
+        summary = predict.predict(model, run_spec, "cpu", tell, lambda asks=asks: next(asks))
         assert summary.interrupted and summary.faces == len(rows) == 1
     assert pq.read_table(tmp_path / "faces.parquet").to_pylist() == rows
     assert len((tmp_path / "faces.csv").read_text().splitlines()) == 2
@@ -378,9 +378,9 @@ def test_what_contradicts_itself_is_refused(how, words, album):
     def filled(value):
         return Path(value.format(album=album)) if isinstance(value, str) else value
 
-    asked = {key: tuple(map(filled, value)) if key == "paths" else filled(value) for key, value in how.items()}
+    run_spec = {key: tuple(map(filled, value)) if key == "paths" else filled(value) for key, value in how.items()}
     with pytest.raises(PredictError, match=words):
-        Asked(**asked)
+        PredictSpec(**run_spec)
 
 
 # --- as a user types it

@@ -22,7 +22,7 @@ from trainer.methods.pretrained import key_layouts, weights
 from trainer.networks.encoder import Encoder
 from trainer.runs.run import Run
 from trainer.training import pretrain
-from trainer.training.pretrain import Asked
+from trainer.training.pretrain import PretrainSpec
 
 CPU = torch.device("cpu")
 SMALL = ("width=4", "code_size=8", "batch_size=16", "scale=16", "learning_rate=0.1", "warmup=1")
@@ -63,8 +63,10 @@ def manifest(tmp_path_factory):
     return make(tmp_path_factory.mktemp("manifests") / "set.parquet")
 
 
-def asked(manifest, *settings, epochs=3, **others):
-    return Asked(manifest=manifest, preset="demo", settings=(*SMALL, *settings), epochs=epochs, **{"seed": 0} | others)
+def run_spec(manifest, *settings, epochs=3, **others):
+    return PretrainSpec(
+        manifest=manifest, preset="demo", settings=(*SMALL, *settings), epochs=epochs, **{"seed": 0} | others
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def trained(manifest, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 20)
-        found = pretrain.pretrain(asked(manifest, epochs=12), runs, CPU, silent)
+        found = pretrain.pretrain(run_spec(manifest, epochs=12), runs, CPU, silent)
     return found, Path(found["run"])
 
 
@@ -125,7 +127,7 @@ def test_a_trained_run_is_judged_anew_to_the_same_scores(trained, manifest, tmp_
     pairs = tmp_path / "lfw.bin"
     pairs.write_bytes(by_python_2([encoded(9 * level) for level in range(24)], [True, False] * 6))
     stamp = (run / "weights.safetensors").stat().st_mtime_ns
-    again = pretrain.pretrain(asked(manifest, epochs=12, pairs=(pairs,)), run.parent, CPU, silent)
+    again = pretrain.pretrain(run_spec(manifest, epochs=12, pairs=(pairs,)), run.parent, CPU, silent)
     assert (run / "weights.safetensors").stat().st_mtime_ns == stamp
     assert again["scores"]["people"] == found["scores"]["people"]
     assert again["random_start"]["people"] == found["random_start"]["people"]
@@ -135,20 +137,20 @@ def test_a_trained_run_is_judged_anew_to_the_same_scores(trained, manifest, tmp_
 
 
 def test_stopped_anywhere_and_resumed_it_is_the_training_it_would_have_been(manifest, tmp_path):
-    whole = pretrain.pretrain(asked(manifest), tmp_path / "whole", CPU, silent)
+    whole = pretrain.pretrain(run_spec(manifest), tmp_path / "whole", CPU, silent)
     for step in (2, 7):
         runs, asks = tmp_path / str(step), iter(range(1, 99))
         assert (
-            pretrain.pretrain(asked(manifest), runs, CPU, silent, lambda asks=asks, step=step: next(asks) > step)
+            pretrain.pretrain(run_spec(manifest), runs, CPU, silent, lambda asks=asks, step=step: next(asks) > step)
             is None
         )
-        resumed = pretrain.pretrain(asked(manifest), runs, CPU, silent)
+        resumed = pretrain.pretrain(run_spec(manifest), runs, CPU, silent)
         one, other = (load_file(Path(found["run"]) / "weights.safetensors") for found in (whole, resumed))
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_the_margin_grows_from_nothing(manifest):
-    method = pretrain.Pretraining(asked(manifest, "warmup=4", "margin=0.4").config(), 18)
+    method = pretrain.Pretraining(run_spec(manifest, "warmup=4", "margin=0.4").config(), 18)
     (stage,) = method.stages()
     margins = []
     for epoch in range(6):
@@ -173,7 +175,7 @@ def test_the_rate_falls_to_a_tenth_three_times():
 )
 def test_settings_that_cannot_be_are_refused(manifest, settings, refusal):
     with pytest.raises(ConfigError, match=refusal):
-        asked(manifest, *settings).config()
+        run_spec(manifest, *settings).config()
 
 
 @pytest.mark.parametrize(
@@ -192,12 +194,12 @@ def test_too_few_people_are_refused(tmp_path, made, refusal):
 def test_pairs_that_are_aligned_otherwise_are_refused(tmp_path):
     path = make(tmp_path / "set.parquet", align="eyes-nose")
     with pytest.raises(TrainerError, match="is aligned by eyes-nose, .*lfw.bin is not: leave it out"):
-        pretrain.pretrain(asked(path, pairs=(tmp_path / "lfw.bin",)), tmp_path, CPU, silent)
+        pretrain.pretrain(run_spec(path, pairs=(tmp_path / "lfw.bin",)), tmp_path, CPU, silent)
 
 
 @pytest.mark.gpu
 def test_it_trains_on_a_gpu(manifest, tmp_path):
-    found = pretrain.pretrain(asked(manifest, epochs=12), tmp_path, torch.device("cuda"), silent)
+    found = pretrain.pretrain(run_spec(manifest, epochs=12), tmp_path, torch.device("cuda"), silent)
     assert found["scores"]["people"]["auc"]["value"] > found["random_start"]["people"]["auc"]["value"] + 0.05
 
 
@@ -216,18 +218,18 @@ def one_of_two(rank, folder, manifest):
     """What each of two processes does: a training, then one that the second stops within an epoch."""
 
     def go(name, *interrupted):
-        return pretrain.pretrain(asked(Path(manifest), epochs=2), Path(folder) / name, CPU, silent, *interrupted)
+        return pretrain.pretrain(run_spec(Path(manifest), epochs=2), Path(folder) / name, CPU, silent, *interrupted)
 
     with joined(int(rank), f"{folder}/meeting"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 2)
         assert (go("whole") is None) == (int(rank) == 1)
         if int(rank) == 1:
-            assert go("resumed", Stop(steps=6).asked) is None
+            assert go("resumed", Stop(steps=6).run_spec) is None
         else:
             with pytest.raises(KeyboardInterrupt):
                 go("resumed")
         (run,) = Path(folder, "resumed").iterdir()
-        assert Run(run).checkpoint().place["step"] > 0
+        assert Run(run).checkpoint().progress["step"] > 0
         go("resumed")
 
 

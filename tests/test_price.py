@@ -4,7 +4,7 @@ import shutil
 import tempfile
 
 import pytest
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 
 from manifests import files
 from manifests.provenance import file_sha256
@@ -94,6 +94,6 @@ def test_judging_is_timed_with_untrained_weights_and_leaves_nothing(method, patt
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = []
     monkeypatch.setattr(price, "fit", lambda *each: ended.append(fit(*each).finished))
-    found = price.time_judging(asked(patterns, method), "cpu", 1, examined=False)
+    found = price.time_judging(run_spec(patterns, method), "cpu", 1, examined=False)
     assert ended == [True] and found["seconds"] > 0.1 and found["where"]["threads"] == 1
     assert list(tmp_path.iterdir()) == []

@@ -33,13 +33,13 @@ class Addresses(HTMLParser):
 def test_a_runs_page_is_self_contained(patterns, tmp_path):
     import torch
 
-    from trainer.training.fit import Asked, fit
+    from trainer.training.fit import RunSpec, fit
 
     settings = ("width=4", "code_size=8", "epochs=1")
-    asked = Asked(
+    run_spec = RunSpec(
         manifest=patterns, method="resnet", preset="demo", settings=settings, epochs=None, fold=1, seed=0
     )  # fmt: skip
-    run = fit(asked, tmp_path, torch.device("cpu"), lambda *_: None)
+    run = fit(run_spec, tmp_path, torch.device("cpu"), lambda *_: None)
     text = Path(run.folder / "report.html").read_text()
     page = Addresses()
     page.feed(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import CPU, asked, cut_short, silent, timeless
+from small_runs import CPU, cut_short, run_spec, silent, timeless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.errors import TrainerError
@@ -37,7 +37,7 @@ def saved_each_epoch_and_judged_at_once():
 
 @pytest.fixture(scope="module")
 def whole(patterns, tmp_path_factory):
-    return library.fit(asked(patterns, "resnet"), tmp_path_factory.mktemp("whole"), CPU, silent)
+    return library.fit(run_spec(patterns, "resnet"), tmp_path_factory.mktemp("whole"), CPU, silent)
 
 
 def files(run):
@@ -70,7 +70,7 @@ def seen_before_each_change(folder, see):
 
 
 def test_killed_between_any_two_files_it_ends_the_same(patterns, whole, tmp_path):
-    ask, disturbed, left = asked(patterns, "resnet"), tmp_path / "disturbed", []
+    ask, disturbed, left = run_spec(patterns, "resnet"), tmp_path / "disturbed", []
 
     def copy():
         left.append(shutil.copytree(disturbed, tmp_path / str(len(left))))
@@ -89,38 +89,38 @@ def stopped(ask, runs):
 
 
 def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(patterns, whole, tmp_path, capsys):
-    ask = asked(patterns, "resnet")
+    ask = run_spec(patterns, "resnet")
     run = stopped(ask, tmp_path)
     newest, before = (run.folder / name for name in CHECKPOINTS)
     newest.write_bytes(newest.read_bytes()[:-100])
-    assert Run(run.folder).checkpoint().place["epoch"] == 1
+    assert Run(run.folder).checkpoint().progress["epoch"] == 1
     assert "checkpoint.safetensors is not whole" in (told := capsys.readouterr().err)
     assert "going on from checkpoint-before.safetensors" in told
     assert before.exists()
-    with seen_before_each_change(run.folder, lambda: Run(run.folder).trained or Run(run.folder).checkpoint().place):
+    with seen_before_each_change(run.folder, lambda: Run(run.folder).trained or Run(run.folder).checkpoint().progress):
         resumed = library.fit(ask, tmp_path, CPU, silent)
     assert_same(resumed, whole)
 
 
 def test_where_the_newest_checkpoint_is_gone_the_one_before_it_serves(patterns, whole, tmp_path):
-    ask = asked(patterns, "resnet")
+    ask = run_spec(patterns, "resnet")
     (stopped(ask, tmp_path).folder / CHECKPOINTS[0]).unlink()
     assert_same(library.fit(ask, tmp_path, CPU, silent), whole)
 
 
 def test_where_no_checkpoint_is_whole_it_says_what_to_delete(patterns, tmp_path):
-    run = stopped(asked(patterns, "resnet"), tmp_path)
+    run = stopped(run_spec(patterns, "resnet"), tmp_path)
     for name in CHECKPOINTS:
         (run.folder / name).write_bytes(b"\0" * 64)
     with pytest.raises(
         TrainerError, match=r"checkpoint.safetensors .*checkpoint-before.safetensors .*; delete .*seed0"
     ):
-        library.fit(asked(patterns, "resnet"), tmp_path, CPU, silent)
+        library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
 
 
 def test_tensorboard_shows_each_epoch_once(patterns, tmp_path):
     """Two epochs were logged, the second is trained again from the checkpoint before: its first values are dropped."""
-    ask = asked(patterns, "resnet")
+    ask = run_spec(patterns, "resnet")
     (stopped(ask, tmp_path).folder / CHECKPOINTS[0]).unlink()
     run = library.fit(ask, tmp_path, CPU, silent)
     board = EventAccumulator(str(run.folder)).Reload()
@@ -135,11 +135,11 @@ def test_tensorboard_shows_each_epoch_once(patterns, tmp_path):
 def test_a_nan_is_never_saved(patterns, tmp_path, monkeypatch):
     """Saved after each step: the first leaves weights that are huge, the second is nan."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    ask = asked(patterns, "resnet", "learning_rate=1e30", "weight_decay=0", "batch_size=4")
+    ask = run_spec(patterns, "resnet", "learning_rate=1e30", "weight_decay=0", "batch_size=4")
     with pytest.raises(TrainingError, match="stage classifier, epoch 1: loss is (nan|inf); a smaller learning_rate"):
         library.fit(ask, tmp_path, CPU, silent)
     saved = Run(tmp_path / ask.name()).checkpoint()
-    assert saved.place["step"] >= 1
+    assert saved.progress["step"] >= 1
     assert all(value.isfinite().all() for value in saved.weights.values())
 
 
@@ -172,7 +172,7 @@ def room_for(num_bytes):
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
 def test_a_full_disk_is_told_at_every_file_and_then_the_run_ends_the_same(patterns, whole, tmp_path, monkeypatch):
-    ask = asked(patterns, "resnet")
+    ask = run_spec(patterns, "resnet")
     folder = tmp_path / ask.name()
     folder.mkdir()
 
@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_at_every_file_and_then_the_run_ends_the_same(patter
 def test_a_folder_that_cannot_be_made_is_told(patterns, tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(TrainerError, match="seed0 cannot be written .Not a directory."):
-        library.fit(asked(patterns, "resnet"), tmp_path / "runs", CPU, silent)
+        library.fit(run_spec(patterns, "resnet"), tmp_path / "runs", CPU, silent)
 
 
 def test_weights_are_for_all_to_read_and_what_a_kill_left_of_them_goes(tmp_path):
@@ -228,7 +228,7 @@ def test_weights_are_for_all_to_read_and_what_a_kill_left_of_them_goes(tmp_path)
 
 def test_a_run_says_whether_it_was_asked_to_be_deterministic(patterns, whole, tmp_path):
     try:
-        run = library.fit(replace(asked(patterns, "resnet"), deterministic=True), tmp_path, CPU, silent)
+        run = library.fit(replace(run_spec(patterns, "resnet"), deterministic=True), tmp_path, CPU, silent)
     finally:
         torch.use_deterministic_algorithms(False)
     assert run.read_json("provenance.json")["deterministic"]

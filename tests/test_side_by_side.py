@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from ends import die, last_until_told, refuse
-from small_runs import CPU, asked, fit, silent, timeless, weights
+from small_runs import CPU, fit, run_spec, silent, timeless, weights
 from typer.testing import CliRunner
 
 from trainer.cli import main
@@ -38,8 +38,8 @@ def run_of(job):
 
 
 def test_one_that_dies_takes_no_other_with_it_and_others_are_to_the_bit_what_they_are_alone(patterns, tmp_path):
-    alone = fit(asked(patterns, "resnet"), tmp_path / "alone", CPU, silent)
-    good = training(asked(patterns, "resnet"), tmp_path / "beside", CPU)
+    alone = fit(run_spec(patterns, "resnet"), tmp_path / "alone", CPU, silent)
+    good = training(run_spec(patterns, "resnet"), tmp_path / "beside", CPU)
     killed = Job("killed", tmp_path / "killed", die)
     waits = Job("waits", tmp_path / "waits", refuse, needs=good.path)
     orphan = Job("orphan", tmp_path / "orphan", refuse, needs=killed.path)
@@ -72,7 +72,7 @@ class Stopping(Heard):
 
 
 def test_ctrl_c_stops_all_and_each_has_written_down_where_it_stands(patterns, tmp_path):
-    trains = training(asked(patterns, "resnet", "epochs=1000"), tmp_path, CPU)
+    trains = training(run_spec(patterns, "resnet", "epochs=1000"), tmp_path, CPU)
     other = Job("other", tmp_path / "other", partial(last_until_told, tmp_path / "what"), stages=("waiting",))
     never = Job("never", tmp_path / "never", refuse)
     heard = Stopping(trains.title)
@@ -132,5 +132,5 @@ def test_fit_trains_folds_and_seeds_names_what_failed_and_tells_the_rest(pattern
 @pytest.mark.gpu
 def test_side_by_side_on_a_gpu_all_are_trained(patterns, tmp_path):
     cuda = torch.device("cuda")
-    todo = [training(asked(patterns, "resnet", fold=fold), tmp_path, cuda) for fold in (1, 2)]
+    todo = [training(run_spec(patterns, "resnet", fold=fold), tmp_path, cuda) for fold in (1, 2)]
     assert workers.run(todo, 2, 2, Heard()) == {} and all(job.done for job in todo)

@@ -14,8 +14,8 @@ from trainer.evaluation.metrics.statistics import (
     is_attainable,
     mcnemar,
     paired_bootstrap,
+    reproduction_verdict,
     subject_bootstrap,
-    verdict,
     wilson_interval,
 )
 
@@ -238,14 +238,16 @@ def test_every_count_is_attainable_as_printed(num_faces, share, decimals):
     ],
 )
 def test_what_an_interval_says_about_oulus_printed_accuracy(interval, printed_faces, said):
-    assert verdict(0.911, 0.9, interval, printed_faces=printed_faces) == said
+    assert reproduction_verdict(0.911, 0.9, interval, printed_faces=printed_faces) == said
 
 
 def test_a_narrower_demand_is_met_less_often():
-    assert verdict(0.911, 0.905, [0.89, 0.92], width=0.01) == "not distinguishable"
+    assert reproduction_verdict(0.911, 0.905, [0.89, 0.92], width=0.01) == "not distinguishable"
 
 
 @pytest.mark.parametrize("interval", [[0.9, 0.92], [0.1, 0.2], None])
 def test_drawn_faces_reproduce_nothing(interval):
-    assert verdict(0.911, 0.91, interval, drawn=True) == DRAWN == "not comparable: drawn faces"
-    assert verdict(0.911, None, interval, drawn=True) == verdict(0.911, None, None) == "not run"
+    assert reproduction_verdict(0.911, 0.91, interval, drawn=True) == DRAWN == "not comparable: drawn faces"
+    assert (
+        reproduction_verdict(0.911, None, interval, drawn=True) == reproduction_verdict(0.911, None, None) == "not run"
+    )

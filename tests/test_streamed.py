@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 from typer.testing import CliRunner
 
 from manifests import files
 from manifests.schema import FACES, ROW_GROUP, ManifestError
 from trainer.cli.main import app
 from trainer.data import crop_cache
-from trainer.data.crop_cache import Store, cache_path, memory_of
+from trainer.data.crop_cache import CropSource, cache_path, memory_budget
 from trainer.data.crops import AHEAD, Crops, Joined, Resident, Streamed, in_order, stream, take
 from trainer.data.fold_data import FoldData
 from trainer.methods.base import Faces, Pairs
@@ -68,7 +68,7 @@ def test_what_is_streamed_is_what_is_resident(plain, color, patterns, large_patt
 
 
 def test_a_streamed_training_ends_with_the_same_weights_and_scores(patterns, tmp_path):
-    ask = asked(patterns, "dicefer")
+    ask = run_spec(patterns, "dicefer")
     kept = fit(ask, tmp_path / "kept", CPU, silent)
     words = ["fit", "--manifests", patterns.parent, "--runs", tmp_path, "--device", "cpu", "--preset", "demo"]
     words += itertools.chain.from_iterable(("--set", setting) for setting in ask.settings)
@@ -171,12 +171,12 @@ def test_a_file_of_an_earlier_state_of_the_manifest_is_removed_and_one_of_anothe
     shutil.copy(large_patterns, manifest)
     crop = files.read_crop(manifest)
     for seen in (crop, crop.least):
-        Store(manifest, seen, CPU, 48, 0)
+        CropSource(manifest, seen, CPU, 48, 0)
     small, large = sorted(cached(manifest), key=lambda path: path.stat().st_size)
     assert small.stat().st_size == 48 * NUM_BYTES and large.stat().st_size == 12 * 48 * NUM_BYTES
     pixels = small.read_bytes()
     files.write_column(manifest, "group", ["a"] * 48, files.read_metadata(manifest))
-    Store(manifest, crop.least, CPU, 48, 0)
+    CropSource(manifest, crop.least, CPU, 48, 0)
     (again,) = cached(manifest)
     assert again not in (small, large) and again.read_bytes() == pixels
 
@@ -189,7 +189,7 @@ def test_faces_that_are_not_usable_are_not_in_it(make_faces, tmp_path):
     manifest = tmp_path / "set.parquet"
     files.write([faces], manifest, {})
     rows = np.flatnonzero(usable)[[5, 700, 701, -1]]
-    crops = Store(manifest, files.read_crop(manifest), CPU, 4, 0).crops(rows)
+    crops = CropSource(manifest, files.read_crop(manifest), CPU, 4, 0).crops(rows)
     assert np.array_equal(take(crops, torch.arange(4))[:, 0], files.read_images(manifest, rows))
     assert cached(manifest)[0].stat().st_size == sum(usable) * NUM_BYTES
 
@@ -200,7 +200,7 @@ def test_of_several_that_want_the_file_one_makes_it(copy, monkeypatch):
     meet = threading.Barrier(4)
 
     def first(_):
-        crops = Store(copy, files.read_crop(copy), CPU, 48, 0).crops(np.arange(48))
+        crops = CropSource(copy, files.read_crop(copy), CPU, 48, 0).crops(np.arange(48))
         meet.wait(60)
         return take(crops, torch.arange(48))
 
@@ -225,16 +225,16 @@ def test_a_full_disk_is_told_and_leaves_nothing(copy):
 
 def test_faces_are_streamed_from_the_first_byte_too_many_on(copy, capsys):
     crop = files.read_crop(copy)
-    assert Store(copy, crop, CPU, 40, 40 * NUM_BYTES).left == 0
+    assert CropSource(copy, crop, CPU, 40, 40 * NUM_BYTES).left == 0
     assert capsys.readouterr().err == "" and not copy.with_suffix(".crops").exists()
-    assert Store(copy, crop, CPU, 40, 40 * NUM_BYTES - 1).left == 40 * NUM_BYTES - 1
+    assert CropSource(copy, crop, CPU, 40, 40 * NUM_BYTES - 1).left == 40 * NUM_BYTES - 1
     assert f"streamed from {copy.with_suffix('.crops')}/" in capsys.readouterr().err and cache_path(copy, crop).exists()
 
 
 def test_without_a_word_faces_may_take_half_of_what_is_free():
-    assert memory_of(CPU, 2.5) == 2_500_000_000
+    assert memory_budget(CPU, 2.5) == 2_500_000_000
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < memory_of(CPU) <= whole // 2
+    assert 0 < memory_budget(CPU) <= whole // 2
 
 
 @pytest.mark.gpu
@@ -242,7 +242,7 @@ def test_a_gpu_is_given_the_same_crops(patterns):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     device = torch.device("cuda")
-    assert 0 < memory_of(device) <= torch.cuda.get_device_properties(device).total_memory // 2
+    assert 0 < memory_budget(device) <= torch.cuda.get_device_properties(device).total_memory // 2
     kept, streamed = (FoldData(patterns, 1, device, memory=memory) for memory in (1.0, 0.0))
     for reads in (Faces, Pairs):
         for batch, same in zip(kept.batches(reads, 7, 3, 5), streamed.batches(reads, 7, 3, 5), strict=True):

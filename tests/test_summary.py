@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small_runs import CPU, asked, silent
+from small_runs import CPU, run_spec, silent
 
 from trainer.evaluation.reporting import comparison
 from trainer.runs.run import Run, RunError
@@ -50,7 +50,7 @@ def test_runs_of_other_settings_are_not_averaged(tmp_path):
 
 
 def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path):
-    runs = [fit(asked(patterns, name, fold=fold), tmp_path, CPU, silent)
+    runs = [fit(run_spec(patterns, name, fold=fold), tmp_path, CPU, silent)
             for name, folds in (("dicefer", (1, 2, 3)), ("resnet", (2, 3))) for fold in folds]  # fmt: skip
     (found,) = comparison.comparisons(runs)
     assert found["runs"] == 2
@@ -66,8 +66,8 @@ def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path
 
 
 def test_runs_without_a_common_fold_are_not_compared(patterns, tmp_path):
-    runs = [fit(asked(patterns, "resnet", fold=1), tmp_path, CPU, silent),
-            fit(asked(patterns, "resnet", "weight_decay=0", fold=2), tmp_path, CPU, silent)]  # fmt: skip
+    runs = [fit(run_spec(patterns, "resnet", fold=1), tmp_path, CPU, silent),
+            fit(run_spec(patterns, "resnet", "weight_decay=0", fold=2), tmp_path, CPU, silent)]  # fmt: skip
     assert comparison.comparisons(runs) == []
 
 

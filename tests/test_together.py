@@ -10,7 +10,7 @@ import pytest
 import torch
 from processes import in_two_processes, joined
 from safetensors.torch import load_file
-from small_runs import CPU, Stop, asked, silent, timeless
+from small_runs import CPU, Stop, run_spec, silent, timeless
 from torch import nn
 
 from manifests.schema import ManifestError
@@ -21,10 +21,10 @@ from trainer.methods.dicefer import Critics, DiceFerConfig
 from trainer.methods.objectives.losses import island_step
 from trainer.methods.objectives.mutual_information import ESTIMATORS
 from trainer.networks.critics import CRITICS
-from trainer.runs.distributed import gathered, share_sizes
+from trainer.runs.distributed import all_gather, local_sizes
 from trainer.runs.run import Run
 from trainer.training import fit as library
-from trainer.training.data_parallel import SharedRun, average_gradients, refuse_difference, shared
+from trainer.training.data_parallel import SharedRun, average_gradients, data_parallel_stage, refuse_difference
 
 METHODS = ("dicefer", "ifgan")
 SHARES = (slice(0, 4), slice(4, 7))  # of a batch of seven
@@ -79,7 +79,7 @@ def stepped(rank, meeting):
         return {"faces": torch.tensor(float(len(batch.image))), "loss": loss}
 
     with joined(rank, meeting):
-        stage = shared(Stage("one", 1, 7, Faces, step, tuple(optimizers)), net)
+        stage = data_parallel_stage(Stage("one", 1, 7, Faces, step, tuple(optimizers)), net)
         images = torch.randn(7, 3)[SHARES[rank]]
         logged = stage.step(Faces(images, torch.zeros(len(images))))
         refuse_difference("weights", (value.numpy().tobytes() for value in [*net[:3].state_dict().values()]))
@@ -125,9 +125,9 @@ def estimated(rank, meeting):
 def islands(mine, alone):
     torch.manual_seed(0)
     layer, classes = nn.Linear(3, 2), torch.arange(7) % 3
-    features, sizes = layer(torch.randn(7, 3)[mine]), share_sizes(len(classes[mine]))
+    features, sizes = layer(torch.randn(7, 3)[mine]), local_sizes(len(classes[mine]))
     loss, *rest = island_step(
-        gathered(features, sizes), gathered(classes[mine], sizes), torch.randn(3, 2), torch.ones(3),
+        all_gather(features, sizes), all_gather(classes[mine], sizes), torch.randn(3, 2), torch.ones(3),
         first_epoch=False, rate=0.5, pairwise_weight=0.1, reduction="sum",
     )  # fmt: skip
     torch.autograd.backward(loss)
@@ -168,7 +168,7 @@ def trained(rank, manifest, folder):
         seen = []
         watched(patch, seen)
         for name in METHODS:
-            ask = asked(manifest, name, "batch_size=5")
+            ask = run_spec(manifest, name, "batch_size=5")
             library.fit(ask, folder / "whole", CPU, silent)
             (folder / f"{name}-{rank}.json").write_text(json.dumps(seen))
             seen.clear()
@@ -176,18 +176,18 @@ def trained(rank, manifest, folder):
                 with pytest.raises(KeyboardInterrupt):
                     library.fit(ask, folder / "cut", CPU, silent)
             else:
-                assert not library.fit(ask, folder / "cut", CPU, silent, Stop(steps=5).asked).trained
+                assert not library.fit(ask, folder / "cut", CPU, silent, Stop(steps=5).run_spec).trained
             library.fit(ask, folder / "cut", CPU, silent)
             seen.clear()
 
 
 def begun(rank, manifest, folder):
     """Begin a training that one process is to go on with; then be refused."""
-    library.fit(asked(manifest, "resnet", "batch_size=5"), folder / "begun", CPU, silent, Stop(steps=4).asked)
+    library.fit(run_spec(manifest, "resnet", "batch_size=5"), folder / "begun", CPU, silent, Stop(steps=4).run_spec)
     with pytest.raises(TrainerError, match="process 1 of 2 has other settings or data than process 0"):
-        library.fit(asked(manifest, "resnet", seed=rank), folder / "other", CPU, silent)
+        library.fit(run_spec(manifest, "resnet", seed=rank), folder / "other", CPU, silent)
     with pytest.raises(ManifestError, match="2 processes share batches of 3, and each needs two faces"):
-        library.fit(asked(manifest, "resnet", "batch_size=3"), folder / "small", CPU, silent)
+        library.fit(run_spec(manifest, "resnet", "batch_size=3"), folder / "small", CPU, silent)
 
 
 # --- what comes of it
@@ -205,7 +205,7 @@ def alone(manifest, name, folder):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         watched(patch, seen)
-        return library.fit(asked(manifest, name, "batch_size=5"), folder, CPU, silent), seen
+        return library.fit(run_spec(manifest, name, "batch_size=5"), folder, CPU, silent), seen
 
 
 def test_two_processes_see_what_one_sees_and_stopped_together_they_resume_to_the_bit(folder, patterns, tmp_path):

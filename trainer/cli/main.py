@@ -94,14 +94,14 @@ def fit(
         manifest = only_manifest(manifests_dir, dataset)
         from trainer.experiments.jobs import do_all, training
         from trainer.runs.device import pick_device
-        from trainer.runs.distributed import process
+        from trainer.runs.distributed import rank
         from trainer.training import fit as library
-        from trainer.training.data_parallel import together
-        from trainer.training.precision import Execution
+        from trainer.training.data_parallel import init_process_group
+        from trainer.training.precision import StepRunner
 
         folds = range(1, library.num_folds(manifest) + 1) if all_folds else [fold or 1]
-        asked = [
-            library.Asked(
+        spec = [
+            library.RunSpec(
                 manifest=manifest,
                 method=method,
                 preset=preset,
@@ -117,19 +117,19 @@ def fit(
                 encoder_weights=encoder_weights,
                 deterministic=deterministic,
                 memory=memory,
-                execution=Execution(precision, compiled),
+                step_runner=StepRunner(precision, compiled),
             )  # fmt: skip
             for number in folds for one_seed in range(seed, seed + seeds)
         ]  # fmt: skip
-        asked[0].config()
-        with together(pick_device(device)) as where:
-            todo = [training(one, runs_dir, where) for one in asked]
-            finished = [one for one, job in zip(asked, todo, strict=True) if job.done]
+        spec[0].config()
+        with init_process_group(pick_device(device)) as where:
+            todo = [training(one, runs_dir, where) for one in spec]
+            finished = [one for one, job in zip(spec, todo, strict=True) if job.done]
             for one in finished:
                 library.fit(one, runs_dir, where, lambda *_: None)  # which refuses what is another run
             failed = do_all(todo, where, JobBars, side_by_side)
-            if process() == 0:
-                tell_runs([runs_dir / one.name() for one in asked], {one.name() for one in finished}, failed, as_json)
+            if rank() == 0:
+                tell_runs([runs_dir / one.name() for one in spec], {one.name() for one in finished}, failed, as_json)
         if failed:
             raise typer.Exit(1)
 
@@ -181,14 +181,14 @@ def pretrain(
     with refusals():
         from trainer.runs.device import pick_device
         from trainer.training import pretrain as library
-        from trainer.training.data_parallel import together
+        from trainer.training.data_parallel import init_process_group
 
-        asked = library.Asked(
+        spec = library.PretrainSpec(
             manifest=only_manifest(manifests_dir, dataset), preset=preset, settings=tuple(settings or ()),
             epochs=epochs, seed=seed, pairs=tuple(pairs or ()),
         )  # fmt: skip
-        with together(pick_device(device)) as where, progress_bars(asked.manifest.stem) as progress:
-            found = library.pretrain(asked, runs_dir, where, progress)
+        with init_process_group(pick_device(device)) as where, progress_bars(spec.manifest.stem) as progress:
+            found = library.pretrain(spec, runs_dir, where, progress)
         if found and as_json:
             typer.echo(json.dumps(found))
         elif found:

@@ -44,7 +44,7 @@ def predict(
         from trainer.runs import signals
         from trainer.runs.device import pick_device
 
-        asked = library.Asked(
+        spec = library.PredictSpec(
             paths=tuple(paths or ()), camera=camera, largest=largest, variants=variants, out=out, annotated=annotated
         )
         where = str(pick_device(device))
@@ -58,9 +58,9 @@ def predict(
             typer.echo(text, err=True)
 
         try:
-            with signals.held_back() as stop:
-                with pictures_bar(asked.num_files()) as advance:
-                    summary = library.predict(loaded, asked, where, library.Listener(show, complain, advance), stop)
+            with signals.deferred_signals() as stop:
+                with pictures_bar(spec.num_files()) as advance:
+                    summary = library.predict(loaded, spec, where, library.Listener(show, complain, advance), stop)
                 told = json.dumps(dataclasses.asdict(summary)) if as_json and out else summary.text()
                 typer.echo(told, err=out is None)
         except KeyboardInterrupt:

@@ -148,14 +148,14 @@ def bench(
         manifest = only_manifest(manifests_dir, dataset)
         from trainer.experiments import bench as library
         from trainer.runs.device import pick_device
-        from trainer.training.fit import Asked
-        from trainer.training.precision import Execution
+        from trainer.training.fit import RunSpec
+        from trainer.training.precision import StepRunner
 
-        asked = Asked(
+        spec = RunSpec(
             manifest=manifest, method=method, preset=preset, settings=tuple(settings or ()), epochs=None, fold=1,
-            seed=0, execution=Execution(precision, compiled),
+            seed=0, step_runner=StepRunner(precision, compiled),
         )  # fmt: skip
-        found = library.bench(asked, pick_device(device))
+        found = library.bench(spec, pick_device(device))
         typer.echo(json.dumps(found) if as_json else library.text(found))
 
 

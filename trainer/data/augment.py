@@ -29,7 +29,7 @@ def variant_grids(crop: Crop) -> Float[Tensor, "14 side side 2"]:
     return torch.stack(grids) * 2 / crop.stored
 
 
-def jitters(crop: Crop, num: int, generator: torch.Generator) -> Float[Tensor, "num 2 3"]:
+def random_affine(crop: Crop, num: int, generator: torch.Generator) -> Float[Tensor, "num 2 3"]:
     """Return how faces are flipped, turned and cut by chance, each anew, as maps of `jittered_grids`.
 
     Half of them are mirrored, all are turned by up to 5 degrees about the centre, and of the middle 256 px any 224 are

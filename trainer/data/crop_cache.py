@@ -18,7 +18,7 @@ from trainer.runs.device import free_memory
 GB = 10**9
 
 
-class Store:
+class CropSource:
     """The crops of a manifest: all read to the device, or all streamed, which is decided once.
 
     Attributes:
@@ -59,7 +59,7 @@ class Store:
         return Streamed(self._pixels, np.searchsorted(self._usable, rows), self._device)
 
 
-def memory_of(device: torch.device, asked: float | None = None) -> int:
+def memory_budget(device: torch.device, asked: float | None = None) -> int:
     """Return how many bytes crops may take on a device: the GB asked for, or half of what is free."""
     return free_memory(device) // 2 if asked is None else int(min(asked * GB, sys.maxsize))
 

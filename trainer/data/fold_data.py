@@ -18,8 +18,8 @@ from torch import Tensor
 
 from manifests import files, schema
 from manifests.schema import DEFAULT_CROP
-from trainer.data.augment import jittered_grids, jitters, variant_grids
-from trainer.data.crop_cache import Store, memory_of
+from trainer.data.augment import jittered_grids, random_affine, variant_grids
+from trainer.data.crop_cache import CropSource, memory_budget
 from trainer.data.crops import (
     Crops,
     Joined,
@@ -80,7 +80,9 @@ class FoldData:
         self._grids_of = partial(jittered_grids, self.crop) if plain else self._variant_grids
         self.plain, self._whitening = plain, "none" if plain else self.metadata["whitening"]["kind"]
         self.whiten = whitener(manifest, fold, self._whitening, device)
-        self._store = Store(manifest, self.crop, device, sum(map(len, self.rows.values())), memory_of(device, memory))
+        self._store = CropSource(
+            manifest, self.crop, device, sum(map(len, self.rows.values())), memory_budget(device, memory)
+        )
         self._left = self._store.left
         self._crops = {name: self._store.crops(self.rows[name]) for name in ("train", "validation")}
         self._pool, self._pool_classes = self._crops["train"], self.classes("train").cpu()
@@ -111,7 +113,7 @@ class FoldData:
 
     def open(self, manifest: Path, rows: NDArray[np.int64]) -> Crops:
         """Return the crops of some rows of another manifest, as the method sees them, in the memory that is left."""
-        store = Store(manifest, self.crop, self.device, len(rows), self._left)
+        store = CropSource(manifest, self.crop, self.device, len(rows), self._left)
         self._left = store.left
         return store.crops(rows)
 
@@ -206,9 +208,9 @@ class FoldData:
         return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
     def _draw(self, num: int, generator: torch.Generator) -> Tensor:
-        """Draw for each face, anew, the number of one of the 14 variants; for plain ones, one of `jitters`."""
+        """Draw for each face, anew, the number of one of the 14 variants; for plain ones, one of `random_affine`."""
         if self.plain:
-            return jitters(self.crop, num, generator)
+            return random_affine(self.crop, num, generator)
         return torch.randint(len(self._grids), (num,), generator=generator)
 
     def _variant_grids(self, numbers: Int[Tensor, " num"]) -> Float[Tensor, "num side side 2"]:

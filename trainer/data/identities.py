@@ -17,12 +17,12 @@ from trainer.data.crop_cache import by_row_group
 from trainer.data.fold_data import Whitener
 from trainer.data.provenance import faces_read
 from trainer.errors import TrainerError
-from trainer.runs.distributed import process, processes
+from trainer.runs.distributed import rank, world_size
 
 FEWEST = 4  # people on either side
 
 
-class Portraits(NamedTuple):
+class IdentityBatch(NamedTuple):
     """A batch of faces, and who they show."""
 
     image: Float[Tensor, "batch 1 112 112"]
@@ -30,7 +30,7 @@ class Portraits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class People:
+class IdentityData:
     """The faces of a manifest by who they show; one person in so many is held out, by place in their sorted names."""
 
     faces: UInt8[Tensor, "faces 112 112"]
@@ -42,7 +42,7 @@ class People:
 
     def batches(
         self, batch_size: int, whiten: Whitener, seed: int, first: int, device: torch.device
-    ) -> Iterator[Portraits]:
+    ) -> Iterator[IdentityBatch]:
         """Yield an epoch, each face once, mirrored or not; a process takes its share of each batch.
 
         All processes take as many: of a batch that they cannot share evenly, some faces are left out.
@@ -51,13 +51,13 @@ class People:
         order = torch.randperm(len(self.faces), generator=generator)
         mirrored = torch.rand(len(self.faces), generator=generator) < 0.5
         for members in order.tensor_split(math.ceil(len(order) / batch_size))[first:]:
-            mine = members[process() : len(members) // processes() * processes() : processes()]
+            mine = members[rank() : len(members) // world_size() * world_size() : world_size()]
             images = self.faces[mine].to(device)[:, None].float() / 255
             flips = mirrored[mine].to(device)[:, None, None, None]
-            yield Portraits(whiten(torch.where(flips, images.flip(3), images)), self.person[mine].to(device))
+            yield IdentityBatch(whiten(torch.where(flips, images.flip(3), images)), self.person[mine].to(device))
 
 
-def read_people(manifest: Path, one_in: int) -> People:
+def read_people(manifest: Path, one_in: int) -> IdentityData:
     """Return the usable faces of people who are named.
 
     Raises:
@@ -87,7 +87,7 @@ def read_people(manifest: Path, one_in: int) -> People:
         "held_out_people": int(apart.sum()), "held_out_faces": int((~learnt).sum()),
         "left_out": {"not usable": int((~usable).sum()), "nobody named": int((usable & ~named).sum())},
     }  # fmt: skip
-    return People(
+    return IdentityData(
         _faces(manifest, rows[learnt]), torch.from_numpy(number[person[learnt]]), int((~apart).sum()),
         _faces(manifest, rows[~learnt]), names[person[~learnt]], about,
     )  # fmt: skip

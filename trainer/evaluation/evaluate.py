@@ -37,16 +37,16 @@ LABELS = ("face_id", "expression", "subject", "sequence", "source")
 
 
 @dataclass(frozen=True)
-class Seen:
+class Outputs:
     """Faces as a method takes them, and what is known of them."""
 
     logits: NDArray[np.float32]  # (faces, expressions)
     codes: Codes
     labels: dict[str, NDArray[Any]]  # (faces,) each
 
-    def __add__(self, other: "Seen") -> "Seen":
+    def __add__(self, other: "Outputs") -> "Outputs":
         """Return the faces of both."""
-        return Seen(
+        return Outputs(
             np.concatenate([self.logits, other.logits]),
             {name: np.concatenate([code, other.codes[name]]) for name, code in self.codes.items()},
             {name: np.concatenate([label, other.labels[name]]) for name, label in self.labels.items()},
@@ -99,9 +99,9 @@ def predict(method: Method, batches: Iterable[Tensor]) -> tuple[NDArray[np.float
     return np.concatenate(logits), {name: np.concatenate([batch[name] for batch in codes]) for name in codes[0]}
 
 
-def see(method: Method, data: FoldData, part: str) -> Seen:
+def infer(method: Method, data: FoldData, part: str) -> Outputs:
     """Return a part's faces as the method takes them. The test part must be open."""
-    return Seen(*predict(method, data.upright(part)), _labels({name: data.column(part, name) for name in LABELS}))
+    return Outputs(*predict(method, data.upright(part)), _labels({name: data.column(part, name) for name in LABELS}))
 
 
 def _labels(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -121,14 +121,14 @@ def open_test(run: Run, data: FoldData) -> None:
 # --- what every run is judged by
 
 
-def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Seen]:
+def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Outputs]:
     """Write the predictions of a run on its test fold.
 
     Returns:
         Its scores, and what it makes of the faces of the validation and the test part.
     """
     open_test(run, data)
-    train, validation, test = (see(method, data, part) for part in ("train", "validation", "test"))
+    train, validation, test = (infer(method, data, part) for part in ("train", "validation", "test"))
     unseen = validation + test  # faces of people that no weight was trained on
     probabilities = _probabilities(test.logits)
     predicted = _names(test.logits, data.expressions)
@@ -149,7 +149,7 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], See
     return scores, unseen
 
 
-def _read(name: str, train: Seen, test: Seen, unseen: Seen) -> dict[str, Any]:
+def _read(name: str, train: Outputs, test: Outputs, unseen: Outputs) -> dict[str, Any]:
     """Return what can be read from one code."""
     code, labels = unseen.codes[name], unseen.labels
     expression, subject, sequence = (labels[key] for key in ("expression", "subject", "sequence"))
@@ -177,10 +177,12 @@ def _names(logits: NDArray[np.float32], expressions: list[str]) -> NDArray[Any]:
 
 
 def _write_predictions(
-    run: Run, seen: Seen, probabilities: NDArray[np.float32], predicted: NDArray[Any], expressions: list[str],
+    run: Run, outputs: Outputs, probabilities: NDArray[np.float32], predicted: NDArray[Any], expressions: list[str],
     name: str = "predictions.parquet",
 ) -> None:  # fmt: skip
-    columns = {label: seen.labels[label] for label in ("face_id", "subject", "expression")} | {"predicted": predicted}
+    columns = {label: outputs.labels[label] for label in ("face_id", "subject", "expression")} | {
+        "predicted": predicted
+    }
     columns |= {f"p_{expression}": probabilities[:, place] for place, expression in enumerate(expressions)}
     with whole_file(run.folder / name) as part:
         pq.write_table(pa.table(columns), part)
@@ -204,15 +206,15 @@ def examine(run: Run, method: Method, data: FoldData, factors: Path | None = Non
         TrainerError: there is no such table, or it has no row for a face.
     """
     open_test(run, data)
-    seen = {part: see(method, data, part) for part in ("train", "validation", "test")}
-    unseen = seen["validation"] + seen["test"]
+    outputs = {part: infer(method, data, part) for part in ("train", "validation", "test")}
+    unseen = outputs["validation"] + outputs["test"]
     if "identity" not in unseen.codes:
         raise RunError(f"{run.folder} has no identity code to hold against its expression code")
     codes = {name: unseen.codes[name] for name in ("expression", "identity")}
     known = _factors(factors, unseen.labels["source"]) if factors else {}
     every = {name: unseen.labels[name] for name in ("expression", "subject")} | known
     examined = {
-        "information": information_gap({name: _part(faces) for name, faces in seen.items()}),
+        "information": information_gap({name: _part(faces) for name, faces in outputs.items()}),
         "mutual_information_gap": disentanglement.mutual_information_gap(codes, every),
         "dci": disentanglement.dci(codes, every, unseen.labels["sequence"]),
         "sap": disentanglement.attribute_predictability(codes, every, unseen.labels["sequence"]),
@@ -225,10 +227,10 @@ def examine(run: Run, method: Method, data: FoldData, factors: Path | None = Non
     return examined
 
 
-def _part(seen: Seen) -> dict[str, NDArray[Any]]:
+def _part(outputs: Outputs) -> dict[str, NDArray[Any]]:
     """Return faces as `information_gap` takes them."""
-    codes = {name: seen.codes[name] for name in ("expression", "identity")}
-    return codes | {"expressions": seen.labels["expression"], "subjects": seen.labels["subject"]}
+    codes = {name: outputs.codes[name] for name in ("expression", "identity")}
+    return codes | {"expressions": outputs.labels["expression"], "subjects": outputs.labels["subject"]}
 
 
 def _factors(path: Path, sources: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -273,12 +275,12 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     if len(table) == 0:
         raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
     labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})
-    seen = Seen(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
-    predicted = _names(seen.logits, data.expressions)
+    outputs = Outputs(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
+    predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
     _write_predictions(
-        run, seen, _probabilities(seen.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"
+        run, outputs, _probabilities(outputs.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"
     )
     run.write_json(f"scores-on-{name}.json", scores)
     return scores

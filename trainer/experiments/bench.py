@@ -17,14 +17,14 @@ from trainer.data.fold_data import FoldData
 from trainer.experiments.cost import SHORTEST, Step, begun, endless, inference, interleaved, peak_memory, set_up, wait
 from trainer.methods.base import Method, Pairs, Stage
 from trainer.runs.run import environment
-from trainer.training.fit import Asked
-from trainer.training.precision import Execution
+from trainer.training.fit import RunSpec
+from trainer.training.precision import StepRunner
 
 PRODUCT = {"cpu": 2048, "cuda": 8192}  # rows and columns of both factors
 PROFILED = 20  # steps
 
 
-def bench(asked: Asked, device: torch.device, shortest: float = SHORTEST) -> dict[str, Any]:
+def bench(spec: RunSpec, device: torch.device, shortest: float = SHORTEST) -> dict[str, Any]:
     """Measure a method in this process, in which nothing else should run.
 
     Args:
@@ -36,19 +36,19 @@ def bench(asked: Asked, device: torch.device, shortest: float = SHORTEST) -> dic
         `_measure`. inference: images a second, in float32. peak_memory: bytes in use at most, beyond what was in use
         before the method was built; None where the system does not tell.
     """
-    execution = asked.execution
-    product = product_rate(device, execution.precision_on(device), shortest)
-    method, data, before = set_up(asked, device)
+    step_runner = spec.step_runner
+    product = product_rate(device, step_runner.precision_on(device), shortest)
+    method, data, before = set_up(spec, device)
     stages = {
-        stage.name: _measure(method, execution.carried_out(stage, device), data, product, shortest, execution)
+        stage.name: _measure(method, step_runner.wrap_stage(stage, device), data, product, shortest, step_runner)
         for stage in method.stages()
     }
     peak = peak_memory(device, before)
-    with execution.judging():
+    with step_runner.eager_float32():
         inferred = median(inference(method, next(data.upright("train")), shortest))
     return {
-        "where": environment(device) | execution.about(device), "dataset": asked.manifest.stem,
-        "method": asked.method, "preset": asked.preset, "settings": list(asked.settings),
+        "where": environment(device) | step_runner.about(device), "dataset": spec.manifest.stem,
+        "method": spec.method, "preset": spec.preset, "settings": list(spec.settings),
         "product": {"size": PRODUCT[device.type], "operations_per_second": product},
         "stages": stages, "inference": inferred, "peak_memory": peak,
     }  # fmt: skip
@@ -68,7 +68,7 @@ def product_rate(device: torch.device, precision: str, shortest: float = SHORTES
 
 
 def _measure(
-    method: Method, stage: Stage, data: FoldData, product: float, shortest: float, execution: Execution
+    method: Method, stage: Stage, data: FoldData, product: float, shortest: float, step_runner: StepRunner
 ) -> dict[str, Any]:
     """Measure a stage.
 
@@ -81,7 +81,7 @@ def _measure(
     batches = endless(stage, data)
     fixed = next(batches)
     steps = {"rate": begun(method, stage, batches), "limit": begun(method, stage, repeat(fixed))}
-    with execution.judging(), FlopCounterMode(display=False) as counter:
+    with step_runner.eager_float32(), FlopCounterMode(display=False) as counter:
         steps["limit"]()
     rates = interleaved(steps, device, shortest)
     a_step = counter.get_total_flops()

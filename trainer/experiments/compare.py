@@ -20,7 +20,7 @@ from trainer.experiments.jobs import finished, folds_of, training
 from trainer.experiments.workers import Job
 from trainer.runs.atomic import write_whole
 from trainer.runs.run import Run
-from trainer.training.fit import Asked
+from trainer.training.fit import RunSpec
 
 SCORES = ("accuracy", "macro F1", "identity from E", "chance of identity", "identity AUC by E")
 DIFFERENCES = ("accuracy", "macro F1", "identity from E", "identity AUC by E")
@@ -45,7 +45,7 @@ class Comparison:
     runs: Path
     device: torch.device
 
-    def asked(self) -> dict[str, list[Asked]]:
+    def spec(self) -> dict[str, list[RunSpec]]:
         """Return the runs of each method: the same folds and seeds, in the same order.
 
         Raises:
@@ -60,7 +60,7 @@ class Comparison:
         found = {}
         for method in self.methods:
             found[method] = [
-                Asked(
+                RunSpec(
                     manifest=self.manifest, method=method, preset=self.preset, settings=(), epochs=None, fold=fold,
                     seed=seed,
                 )
@@ -76,19 +76,19 @@ class Comparison:
 
 def jobs(comparison: Comparison) -> list[Job]:
     """Return all that a comparison takes, in order, done or not."""
-    asked = comparison.asked()
-    runs = [training(one, comparison.runs, comparison.device) for each in asked.values() for one in each]
-    return [*(_cost(comparison, method, each[0]) for method, each in asked.items()), *runs]
+    spec = comparison.spec()
+    runs = [training(one, comparison.runs, comparison.device) for each in spec.values() for one in each]
+    return [*(_cost(comparison, method, each[0]) for method, each in spec.items()), *runs]
 
 
-def _cost(comparison: Comparison, method: str, asked: Asked) -> Job:
+def _cost(comparison: Comparison, method: str, spec: RunSpec) -> Job:
     path = comparison.cost_path(method)
-    return Job(f"cost of {method}", path, partial(_measure, asked, path, comparison.device), alone=True)
+    return Job(f"cost of {method}", path, partial(_measure, spec, path, comparison.device), alone=True)
 
 
-def _measure(asked: Asked, path: Path, device: torch.device, *_: object) -> None:
+def _measure(spec: RunSpec, path: Path, device: torch.device, *_: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(measure_apart(asked, device), indent=1) + "\n")
+    write_whole(path, json.dumps(measure_apart(spec, device), indent=1) + "\n")
 
 
 # --- the table
@@ -98,7 +98,7 @@ def tabulate(comparison: Comparison) -> Table:
     """Return the comparison as a table: a row a method, then a row a difference to the first method."""
     runs = {
         method: [run for run in (finished(one, comparison.runs) for one in each) if run]
-        for method, each in comparison.asked().items()
+        for method, each in comparison.spec().items()
     }
     costs = {method: _read(comparison.cost_path(method)) for method in runs}
     rows = [Row(method, (*_scores(mine), *_costs(costs[method]))) for method, mine in runs.items()]

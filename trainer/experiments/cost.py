@@ -23,7 +23,7 @@ from trainer.errors import TrainerError
 from trainer.methods import build, find_method
 from trainer.methods.base import Method, Pairs, Stage
 from trainer.runs.run import environment
-from trainer.training.fit import Asked
+from trainer.training.fit import RunSpec
 
 REPEATS = 5
 BATCH = 256  # faces, in inference
@@ -32,7 +32,7 @@ Step = Callable[[], int]  # does its work once; returns how many images it took
 STATUS, FORGET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux
 
 
-def measure_apart(asked: Asked, device: torch.device) -> dict[str, Any]:
+def measure_apart(spec: RunSpec, device: torch.device) -> dict[str, Any]:
     """Measure a method in a fresh process, with as many threads as this one.
 
     Returns:
@@ -41,10 +41,10 @@ def measure_apart(asked: Asked, device: torch.device) -> dict[str, Any]:
     Raises:
         TrainerError: the method cannot be trained so, or the process was ended from outside.
     """
-    return apart(measure, asked, str(device), torch.get_num_threads(), SHORTEST)
+    return apart(measure, spec, str(device), torch.get_num_threads(), SHORTEST)
 
 
-def apart(measurement: Callable[..., dict[str, Any]], asked: Asked, *arguments: object) -> dict[str, Any]:
+def apart(measurement: Callable[..., dict[str, Any]], spec: RunSpec, *arguments: object) -> dict[str, Any]:
     """Return what a function measures in a fresh process.
 
     Raises:
@@ -52,15 +52,15 @@ def apart(measurement: Callable[..., dict[str, Any]], asked: Asked, *arguments: 
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
-            return process.submit(measurement, asked, *arguments).result()
+            return process.submit(measurement, spec, *arguments).result()
         except BrokenProcessPool as error:
             raise TrainerError(
-                f"the process that measures {asked.method} was ended from outside: too little memory? A preset with a "
+                f"the process that measures {spec.method} was ended from outside: too little memory? A preset with a "
                 "smaller batch_size or width needs less"
             ) from error
 
 
-def measure(asked: Asked, device_name: str, num_threads: int, shortest: float) -> dict[str, Any]:
+def measure(spec: RunSpec, device_name: str, num_threads: int, shortest: float) -> dict[str, Any]:
     """Measure a method in this process, in which nothing else should have run.
 
     Args:
@@ -78,16 +78,16 @@ def measure(asked: Asked, device_name: str, num_threads: int, shortest: float) -
     """
     torch.set_num_threads(num_threads)
     device = torch.device(device_name)
-    method, data, before = set_up(asked, device)
+    method, data, before = set_up(spec, device)
     faces = next(data.upright("train"))
-    with asked.execution.judging():
+    with spec.step_runner.eager_float32():
         counted = parameters(method, faces[:2])
     stages = {
-        stage.name: _training(method, asked.execution.carried_out(stage, device), data, shortest)
+        stage.name: _training(method, spec.step_runner.wrap_stage(stage, device), data, shortest)
         for stage in method.stages()
     }
     peak = peak_memory(device, before)
-    with asked.execution.judging():
+    with spec.step_runner.eager_float32():
         inferred = inference(method, faces, shortest)
     return {
         "where": environment(device), "parameters": counted, "stages": stages, "inference": inferred,
@@ -96,13 +96,13 @@ def measure(asked: Asked, device_name: str, num_threads: int, shortest: float) -
     }  # fmt: skip
 
 
-def set_up(asked: Asked, device: torch.device) -> tuple[Method, FoldData, int | None]:
+def set_up(spec: RunSpec, device: torch.device) -> tuple[Method, FoldData, int | None]:
     """Return an untrained method, a fold's faces, and the bytes in use before the method was built."""
-    kind, settings = find_method(asked.method), asdict(asked.config())
-    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions)
+    kind, settings = find_method(spec.method), asdict(spec.config())
+    data = FoldData.seen_by(kind, settings, spec.manifest, spec.fold, device, spec.expressions)
     before = _begin_memory(device)
-    method = build(asked.method, settings, data.expressions, asked.seed, device)
-    asked.execution.prepare(method, device)
+    method = build(spec.method, settings, data.expressions, spec.seed, device)
+    spec.step_runner.prepare(method, device)
     if "averages" in dict(method.named_buffers()):
         method.get_buffer("averages").zero_()  # any picture takes the same time
     return method, data, before

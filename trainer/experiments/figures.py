@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.crops import Pictures
 from trainer.data.fold_data import FoldData
-from trainer.evaluation.evaluate import Seen, load, open_test, see
+from trainer.evaluation.evaluate import Outputs, infer, load, open_test
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 from trainer.evaluation.reporting.image_grid import Row, draw
 from trainer.evaluation.reporting.pictures import Painter, attention_of, painter, transfer_of
@@ -43,11 +43,11 @@ def _opened(run: Run, manifests: Path, device: torch.device) -> tuple[Method, Fo
     return method, data
 
 
-def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Seen, Pictures]:
+def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Outputs, Pictures]:
     """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
     method, data = _opened(run, manifests, device)
     parts = ("validation", "test")
-    seen = [see(method, data, part) for part in parts]
+    seen = [infer(method, data, part) for part in parts]
     return seen[0] + seen[1], data.pictures(*parts)
 
 

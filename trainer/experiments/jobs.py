@@ -12,9 +12,9 @@ from trainer.errors import TrainerError
 from trainer.experiments.workers import Job, Listener, run
 from trainer.methods import find_method
 from trainer.runs.device import free_memory
-from trainer.runs.distributed import process, processes
+from trainer.runs.distributed import rank, world_size
 from trainer.runs.run import Run, RunError
-from trainer.training.fit import Asked, fit, num_folds
+from trainer.training.fit import RunSpec, fit, num_folds
 
 MEMORY = {"cpu": 2 * 2**30, "cuda": 6 * 2**30}  # bytes that are to be free for each job
 MOST_ON_A_GPU = 4
@@ -26,37 +26,37 @@ def folds_of(manifest: Path, chosen: Sequence[int]) -> Sequence[int]:
     return known if len(known) == 1 else chosen or known
 
 
-def training(asked: Asked, runs: Path, device: torch.device) -> Job:
+def training(spec: RunSpec, runs: Path, device: torch.device) -> Job:
     """Return the training, and judging, of a run.
 
     Raises:
         RunError: it is finished, and was trained on another manifest.
     """
-    finished(asked, runs)
+    finished(spec, runs)
     return Job(
-        asked.name(), scores_path(asked, runs), partial(fit, asked, runs, device), asked, stages(asked),
-        needs=asked.start and asked.start / "weights.safetensors",
+        spec.name(), scores_path(spec, runs), partial(fit, spec, runs, device), spec, stages(spec),
+        needs=spec.start and spec.start / "weights.safetensors",
     )  # fmt: skip
 
 
-def scores_path(asked: Asked, runs: Path) -> Path:
+def scores_path(spec: RunSpec, runs: Path) -> Path:
     """Return the file that stands where a run is trained and judged."""
-    return runs / asked.name() / "scores.json"
+    return runs / spec.name() / "scores.json"
 
 
-def stages(asked: Asked) -> tuple[str, ...]:
+def stages(spec: RunSpec) -> tuple[str, ...]:
     """Return the stages that a run trains."""
-    known = list(find_method(asked.method).TRAINED)
-    return tuple(known[known.index(asked.stage) if asked.stage in known else 0 :])
+    known = list(find_method(spec.method).STAGE_MODULES)
+    return tuple(known[known.index(spec.stage) if spec.stage in known else 0 :])
 
 
-def finished(asked: Asked, runs: Path) -> Run | None:
+def finished(spec: RunSpec, runs: Path) -> Run | None:
     """Return the run that is asked for, where it is finished.
 
     Raises:
         RunError: it was trained on another manifest.
     """
-    run, manifest = Run(runs / asked.name()), asked.manifest
+    run, manifest = Run(runs / spec.name()), spec.manifest
     if not run.finished:
         return None
     if names := changed(run.read_json("provenance.json"), pairs_read(manifest)):
@@ -81,7 +81,7 @@ def do_all(
     if torch.distributed.is_torchelastic_launched() and not torch.distributed.is_initialized():
         raise TrainerError("torchrun is for trainer fit and trainer pretrain: start this command without it")
     with listeners(len(missing)) as listener:
-        if processes() > 1:
+        if world_size() > 1:
             return _together(missing, listener)
         return run(missing, at_once or pays(device, len(missing)), torch.get_num_threads(), listener)
 
@@ -89,10 +89,10 @@ def do_all(
 def _together(jobs: Sequence[Job], listener: Listener) -> dict[str, str]:
     """Do jobs, each by all processes that torchrun has started; what ends one ends all, and rank 0 tells of them."""
     for job in jobs:
-        if process() == 0:
+        if rank() == 0:
             listener.begun(job.title, job.stages)
-        job.work(partial(listener.epoch, job.title) if process() == 0 else lambda *_: None, lambda: False)
-        if process() == 0:
+        job.work(partial(listener.epoch, job.title) if rank() == 0 else lambda *_: None, lambda: False)
+        if rank() == 0:
             listener.ended(job.title, None)
     return {}
 

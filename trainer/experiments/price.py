@@ -26,7 +26,7 @@ from trainer.methods import build, find_method
 from trainer.methods.base import Pairs, Stage
 from trainer.runs.atomic import write_whole
 from trainer.runs.run import Run, environment
-from trainer.training.fit import Asked, fit
+from trainer.training.fit import RunSpec, fit
 
 CPU = torch.device("cpu")
 
@@ -92,44 +92,44 @@ def _is_examination(job: Job) -> bool:
 
 def _steps(job: Job, grid: Grid) -> Job:
     """Return the measurement of a run's steps; a weight or a rate changes their time only where it is zero."""
-    asked = _asked(job)
+    spec = _asked(job)
     settings = {
         name: value != 0 if isinstance(value, float) else value
-        for name, value in asdict(asked.config()).items() if not name.startswith("epochs")
+        for name, value in asdict(spec.config()).items() if not name.startswith("epochs")
     }  # fmt: skip
-    metadata = files.read_metadata(asked.manifest)
-    sees = [asdict(files.read_crop(asked.manifest)), metadata["whitening"]["kind"]]
+    metadata = files.read_metadata(spec.manifest)
+    sees = [asdict(files.read_crop(spec.manifest)), metadata["whitening"]["kind"]]
     alike = sha256(json.dumps([settings, sees]).encode()).hexdigest()[:12]
-    path = _path(f"steps-{asked.method}-{alike}", grid)
-    title = " ".join(["steps of", asked.method, *asked.settings])
-    return Job(title, path, partial(_measure_steps, asked, path, grid.device), alone=True)
+    path = _path(f"steps-{spec.method}-{alike}", grid)
+    title = " ".join(["steps of", spec.method, *spec.settings])
+    return Job(title, path, partial(_measure_steps, spec, path, grid.device), alone=True)
 
 
 def _judging(job: Job, grid: Grid) -> Job:
     """Return the measurement of what a run takes besides training."""
-    asked, examined = _asked(job), _is_examination(job)
-    beside = "".join(f"-{path.stem}" for path in (*asked.extra, *asked.averages))
-    about = f"{'examination' if examined else 'judging'}-{asked.manifest.stem}-{asked.method}-{asked.preset}{beside}"
+    spec, examined = _asked(job), _is_examination(job)
+    beside = "".join(f"-{path.stem}" for path in (*spec.extra, *spec.averages))
+    about = f"{'examination' if examined else 'judging'}-{spec.manifest.stem}-{spec.method}-{spec.preset}{beside}"
     path = _path(about, grid)
-    work = partial(_measure_judging, replace(asked, start=None, stage=None), path, grid.device, examined)
+    work = partial(_measure_judging, replace(spec, start=None, stage=None), path, grid.device, examined)
     return Job(about, path, work, alone=True)
 
 
-def _asked(job: Job) -> Asked:
-    assert isinstance(job.asked, Asked), f"{job.title} is of no run"
-    return job.asked
+def _asked(job: Job) -> RunSpec:
+    assert isinstance(job.spec, RunSpec), f"{job.title} is of no run"
+    return job.spec
 
 
 def _path(about: str, grid: Grid) -> Path:
     return grid.runs / "costs" / f"{about}-{slug(grid.device)}.json"
 
 
-def _measure_steps(asked: Asked, path: Path, device: torch.device, *_: object) -> None:
-    _write(path, measure_apart(asked, device))
+def _measure_steps(spec: RunSpec, path: Path, device: torch.device, *_: object) -> None:
+    _write(path, measure_apart(spec, device))
 
 
-def _measure_judging(asked: Asked, path: Path, device: torch.device, examined: bool, *_: object) -> None:
-    _write(path, apart(time_judging, asked, str(device), torch.get_num_threads(), examined))
+def _measure_judging(spec: RunSpec, path: Path, device: torch.device, examined: bool, *_: object) -> None:
+    _write(path, apart(time_judging, spec, str(device), torch.get_num_threads(), examined))
 
 
 def _write(path: Path, measured: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def _write(path: Path, measured: dict[str, Any]) -> None:
     write_whole(path, json.dumps(measured, indent=1) + "\n")
 
 
-def time_judging(asked: Asked, device_name: str, num_threads: int, examined: bool) -> dict[str, Any]:
+def time_judging(spec: RunSpec, device_name: str, num_threads: int, examined: bool) -> dict[str, Any]:
     """Return the seconds that a run takes besides training, or those of its examination, with untrained weights.
 
     The test part is opened for the time it takes; what is measured on it is thrown away unread.
@@ -145,20 +145,20 @@ def time_judging(asked: Asked, device_name: str, num_threads: int, examined: boo
     torch.set_num_threads(num_threads)
     device = torch.device(device_name)
     with TemporaryDirectory() as folder:
-        run = Run(Path(folder) / asked.name())
+        run = Run(Path(folder) / spec.name())
         run.folder.mkdir()
-        expressions = list(asked.expressions) or _expressions(asked.manifest)
-        for stage in find_method(asked.method).TRAINED:
+        expressions = list(spec.expressions) or _expressions(spec.manifest)
+        for stage in find_method(spec.method).STAGE_MODULES:
             run.log(stage, 0, {"loss": 0.0})  # a curve is drawn
-        method = build(asked.method, asdict(asked.config()), expressions, asked.seed, CPU)
+        method = build(spec.method, asdict(spec.config()), expressions, spec.seed, CPU)
         for buffer in method.buffers():
             buffer.nan_to_num_()  # average faces that are not known yet
         run.finish_training(method)
         started = time.perf_counter()
-        fit(asked, run.folder.parent, device, lambda *_: None)
+        fit(spec, run.folder.parent, device, lambda *_: None)
         if examined:
             started = time.perf_counter()
-            examine(run, *load(run, asked.manifest.parent, device))
+            examine(run, *load(run, spec.manifest.parent, device))
         return {"where": environment(device), "seconds": time.perf_counter() - started}
 
 
@@ -188,17 +188,17 @@ def _minutes(items: Iterable[Item], grid: Grid) -> dict[str, Any]:
 
 def _seconds(job: Job, grid: Grid) -> tuple[float, float] | None:
     """Return what a job takes in training and validation, and in all else."""
-    asked, steps, judging = _asked(job), _read(_steps(job, grid)), _read(_judging(job, grid))
+    spec, steps, judging = _asked(job), _read(_steps(job, grid)), _read(_judging(job, grid))
     if steps is None or (judging is None and _is_judged(job)):
         return None
     inference = float(np.mean(steps["inference"]))
     if not job.stages:
         target = job.path.stem.removeprefix("scores-on-")
-        num_faces = 0 if _is_examination(job) else _usable(grid.manifests / f"{target}.parquet", asked.expressions)
+        num_faces = 0 if _is_examination(job) else _usable(grid.manifests / f"{target}.parquet", spec.expressions)
         return 0.0, num_faces / inference + (judging["seconds"] if judging and _is_examination(job) else 0.0)
-    counted, training = _counts(asked.manifest, asked.expressions, asked.fold), 0.0
-    extra = sum(_usable(path, asked.expressions) for path in asked.extra)
-    for stage in _stages(asked):
+    counted, training = _counts(spec.manifest, spec.expressions, spec.fold), 0.0
+    extra = sum(_usable(path, spec.expressions) for path in spec.extra)
+    for stage in _stages(spec):
         if stage.name in job.stages:
             images = 2 * counted["pairs"] if stage.reads is Pairs else counted["train"] + extra
             validated = counted["validation"] if stage.selects else 0
@@ -212,9 +212,9 @@ def _read(measurement: Job) -> dict[str, Any] | None:
     return json.loads(measurement.path.read_text()) if measurement.done else None
 
 
-def _stages(asked: Asked) -> list[Stage]:
-    expressions = list(asked.expressions) or _expressions(asked.manifest)
-    return list(build(asked.method, asdict(asked.config()), expressions, asked.seed, CPU).stages())
+def _stages(spec: RunSpec) -> list[Stage]:
+    expressions = list(spec.expressions) or _expressions(spec.manifest)
+    return list(build(spec.method, asdict(spec.config()), expressions, spec.seed, CPU).stages())
 
 
 @cache

@@ -11,7 +11,7 @@ import torch
 from manifests import files
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import examine, judge_elsewhere, load
-from trainer.evaluation.metrics.statistics import verdict
+from trainer.evaluation.metrics.statistics import reproduction_verdict
 from trainer.evaluation.reporting import tables
 from trainer.evaluation.reporting.columns import MEASURES, column, measured
 from trainer.experiments import figures
@@ -22,7 +22,7 @@ from trainer.experiments.workers import Job
 from trainer.methods import find_method
 from trainer.runs.atomic import write_whole
 from trainer.runs.run import Run
-from trainer.training.fit import Asked
+from trainer.training.fit import RunSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,8 @@ class Cast:
     variant: Variant
     dataset: str
     target: str | None
-    asked: tuple[Asked, ...]
-    bases: tuple[Asked, ...]
+    spec: tuple[RunSpec, ...]
+    bases: tuple[RunSpec, ...]
 
 
 def find(names: Sequence[str]) -> dict[str, Item]:
@@ -117,22 +117,22 @@ def casts(item: Item, grid: Grid) -> Iterator[Cast]:
 
 def _asked(
     item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
-) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
     """Return the runs of a row, and the runs whose stages they take over."""
     preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
     extra, averages = grid.others(item, manifest.stem)
-    asked, bases = [], []
+    spec, bases = [], []
     for seed in grid.seeds:
         for fold in folds_of(manifest, grid.folds):
-            base = Asked(
+            base = RunSpec(
                 manifest=manifest, method=variant.method, preset=preset, settings=(), epochs=None, fold=fold, seed=seed,
                 expressions=expressions, extra=extra, averages=averages if variant.paints else (),
             )  # fmt: skip
-            asked.append(replace(base, settings=variant.settings))
+            spec.append(replace(base, settings=variant.settings))
             if variant.branch:
                 bases.append(base)
-                asked[-1] = replace(asked[-1], start=grid.runs / base.name(), stage=variant.branch)
-    return tuple(asked), tuple(bases)
+                spec[-1] = replace(spec[-1], start=grid.runs / base.name(), stage=variant.branch)
+    return tuple(spec), tuple(bases)
 
 
 # --- what is missing
@@ -142,25 +142,25 @@ def jobs(item: Item, grid: Grid) -> list[Job]:
     """Return all that an item takes, in order, done or not."""
     found: dict[Path, Job] = {}
     for cast in casts(item, grid):
-        for asked in (*cast.bases, *cast.asked):
-            job = training(asked, grid.runs, grid.device)
+        for spec in (*cast.bases, *cast.spec):
+            job = training(spec, grid.runs, grid.device)
             found.setdefault(job.path, job)
-        for asked in cast.asked:
+        for spec in cast.spec:
             if cast.target:
-                job = _elsewhere(asked, files.manifest_path(grid.manifests, cast.target), grid)
+                job = _elsewhere(spec, files.manifest_path(grid.manifests, cast.target), grid)
                 found.setdefault(job.path, job)
             if any(MEASURES[measure].examined for measure in item.measures):
-                job = _examination(asked, grid)
+                job = _examination(spec, grid)
                 found.setdefault(job.path, job)
     return list(found.values())
 
 
-def _elsewhere(asked: Asked, target: Path, grid: Grid) -> Job:
-    run = grid.runs / asked.name()
+def _elsewhere(spec: RunSpec, target: Path, grid: Grid) -> Job:
+    run = grid.runs / spec.name()
     return Job(
-        f"{asked.name()} on {target.stem}", run / f"scores-on-{target.stem}.json",
-        partial(_judge_elsewhere, run, grid.manifests, grid.device, target), asked,
-        needs=scores_path(asked, grid.runs),
+        f"{spec.name()} on {target.stem}", run / f"scores-on-{target.stem}.json",
+        partial(_judge_elsewhere, run, grid.manifests, grid.device, target), spec,
+        needs=scores_path(spec, grid.runs),
     )  # fmt: skip
 
 
@@ -168,11 +168,11 @@ def _judge_elsewhere(run: Path, manifests: Path, device: torch.device, target: P
     judge_elsewhere(Run(run), *load(Run(run), manifests, device), target)
 
 
-def _examination(asked: Asked, grid: Grid) -> Job:
-    run = grid.runs / asked.name()
+def _examination(spec: RunSpec, grid: Grid) -> Job:
+    run = grid.runs / spec.name()
     return Job(
-        f"{asked.name()}, examined", run / "examination.json", partial(_examine, run, grid.manifests, grid.device),
-        asked, needs=scores_path(asked, grid.runs),
+        f"{spec.name()}, examined", run / "examination.json", partial(_examine, run, grid.manifests, grid.device),
+        spec, needs=scores_path(spec, grid.runs),
     )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def _besides(item: Item, grid: Grid) -> Iterator[str]:
 
 
 def _runs(cast: Cast, grid: Grid) -> list[Run]:
-    return [run for run in (finished(asked, grid.runs) for asked in cast.asked) if run]
+    return [run for run in (finished(spec, grid.runs) for spec in cast.spec) if run]
 
 
 def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:
@@ -246,7 +246,7 @@ def _cell(item: Item, cast: Cast, measure: str, runs: list[Run], grid: Grid) -> 
     if printed is None:
         return cell
     printed_faces = item.printed_faces.get(cast.dataset) if MEASURES[measure].percent else None
-    told = verdict(printed, cell.mean, cell.interval, printed_faces=printed_faces, drawn=cell.drawn)
+    told = reproduction_verdict(printed, cell.mean, cell.interval, printed_faces=printed_faces, drawn=cell.drawn)
     return replace(cell, printed=printed, verdict=told)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from manifests.schema import ManifestError
 from trainer.errors import TrainerError
-from trainer.runs.signals import held_back
+from trainer.runs.signals import deferred_signals
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS = 0.2  # between two looks at whether to stop
@@ -40,7 +40,7 @@ class Job:
     title: str
     path: Path
     work: Work
-    asked: object = None
+    spec: object = None
     stages: tuple[str, ...] = ()
     needs: Path | None = None
     alone: bool = False
@@ -129,7 +129,7 @@ def _beside(jobs: Sequence[Job], at_once: int, num_threads: int, listener: Liste
     waiting, failed, stopping = list(jobs), {}, False
     workers: dict[Connection, Worker] = {}
     try:
-        with held_back() as stopped:
+        with deferred_signals() as stopped:
             while True:
                 if stopped() and not stopping:
                     stopping = True

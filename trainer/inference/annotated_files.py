@@ -27,9 +27,9 @@ class Album:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._clip: _Clip | None = None
+        self._clip: _VideoWriter | None = None
 
-    def still(self, place: Path, image: NDArray[np.uint8]) -> None:
+    def write_image(self, place: Path, image: NDArray[np.uint8]) -> None:
         """Write a picture.
 
         Args:
@@ -64,7 +64,7 @@ class Album:
         path = self._path(place, tuple(CLIPS), "video")
         if self._clip is None or self._clip.path != path:
             self.close()
-            self._clip = _Clip(path, image, rate)
+            self._clip = _VideoWriter(path, image, rate)
         self._clip.write(image, time)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Album:
         return self._target / (place if known else place.with_name(place.name + DEFAULTS[suffixes]))
 
 
-class _Clip:
+class _VideoWriter:
     """A video that is being written, in a steady rate."""
 
     def __init__(self, path: Path, first: NDArray[np.uint8], rate: float) -> None:

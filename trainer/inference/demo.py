@@ -36,7 +36,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Corpus:
+class TrainingFaces:
     """The faces that a run was trained on, and where its codes have them."""
 
     pictures: Pictures
@@ -65,13 +65,15 @@ class Corpus:
         ]
 
 
-def corpus(model: Model, data: FoldData) -> Corpus:
+def corpus(model: Model, data: FoldData) -> TrainingFaces:
     """Return the training part of a run's data as its model has it."""
-    seen = evaluate.see(model.network.method, data, "train")
-    known = [name for name in CODES if name in seen.codes]
-    centres = {name: seen.codes[name].mean(0) for name in known}
-    codes = {name: _directions(seen.codes[name] - centres[name]) for name in known}
-    return Corpus(data.pictures("train"), seen.labels | {"subject": data.column("train", "subject")}, centres, codes)
+    outputs = evaluate.infer(model.network.method, data, "train")
+    known = [name for name in CODES if name in outputs.codes]
+    centres = {name: outputs.codes[name].mean(0) for name in known}
+    codes = {name: _directions(outputs.codes[name] - centres[name]) for name in known}
+    return TrainingFaces(
+        data.pictures("train"), outputs.labels | {"subject": data.column("train", "subject")}, centres, codes
+    )
 
 
 def _directions(codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,7 +82,7 @@ def _directions(codes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Reader:
+class DemoPredictor:
     """A model, and what it takes to show it photographs.
 
     Attributes:
@@ -90,7 +92,7 @@ class Reader:
     """
 
     model: Model
-    near: Corpus | None
+    near: TrainingFaces | None
     find: Callable[[NDArray[np.uint8]], tuple[Found, ...]]
 
     def answer(self, data: bytes) -> dict[str, Any]:
@@ -140,15 +142,15 @@ class Reader:
         assert self.near
         network = self.model.network
         stored = Resident(torch.from_numpy(crops).to(next(network.parameters()).device))
-        seen = upright(stored, network.whitening)
-        _, codes = evaluate.predict(network.method, seen)
+        outputs = upright(stored, network.whitening)
+        _, codes = evaluate.predict(network.method, outputs)
         return [
             {name: self.near.nearest(name, codes[name][place]) for name in self.near.codes}
             for place in range(len(crops))
         ]
 
 
-def reader(path: Path, manifests: Path, device: str) -> Reader:
+def reader(path: Path, manifests: Path, device: str) -> DemoPredictor:
     """Return what reads photographs with a run, or with an exported model, whose training faces are not known.
 
     Raises:
@@ -163,7 +165,7 @@ def reader(path: Path, manifests: Path, device: str) -> Reader:
         method, data = evaluate.load(run, manifests, where)
         model = of_run(run, method, data)
         near = corpus(model, data)
-    return Reader(model, near, photos.finder(model.network.crop, str(where)))
+    return DemoPredictor(model, near, photos.finder(model.network.crop, str(where)))
 
 
 def png(picture: NDArray[np.uint8]) -> str:

@@ -31,7 +31,7 @@ class PredictError(TrainerError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PredictSpec:
     """What to look at, how, and where to write it.
 
     Attributes:
@@ -148,7 +148,7 @@ def probabilities(model: Model, crops: NDArray[np.uint8], variants: bool = False
 # --- all together
 
 
-def predict(model: Model, asked: Asked, device: str, tell: Listener, stop: Callable[[], bool]) -> Summary:
+def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: Callable[[], bool]) -> Summary:
     """Look at all that is asked for, write it, and tell of it; once to stop, what was written so far is whole.
 
     Args:
@@ -162,13 +162,13 @@ def predict(model: Model, asked: Asked, device: str, tell: Listener, stop: Calla
         TrainerError: something cannot be written; an empty folder; no such camera.
     """
     tally, names = _Tally(tell), columns(model.expressions)
-    together = photos.TOGETHER if asked.camera is None else 1  # a camera does not wait
+    together = photos.TOGETHER if spec.camera is None else 1  # a camera does not wait
     with ExitStack() as stack:
-        write = stack.enter_context(table(asked.out, names)) if asked.out else None
-        pictures = stack.enter_context(album(asked.annotated)) if asked.annotated else None
+        write = stack.enter_context(table(spec.out, names)) if spec.out else None
+        pictures = stack.enter_context(album(spec.annotated)) if spec.annotated else None
         crop = model.network.crop
-        for batch in photos.find(asked.opened(), crop, device, only_largest=asked.largest, together=together):
-            for photo, found in zip(batch, _rows(model, batch, asked.variants), strict=True):
+        for batch in photos.find(spec.opened(), crop, device, only_largest=spec.largest, together=together):
+            for photo, found in zip(batch, _rows(model, batch, spec.variants), strict=True):
                 tally.add(photo, found)
                 if write:
                     write(found)
@@ -196,7 +196,7 @@ def _annotate(pictures: Album, photo: Photo, found: Sequence[Row]) -> None:
     if photo.time is not None and photo.rate is not None:
         pictures.frame(photo.place, draw(photo.image, marks), photo.time, photo.rate)
     elif marks:
-        pictures.still(photo.place, draw(photo.image, marks))
+        pictures.write_image(photo.place, draw(photo.image, marks))
 
 
 class _Tally:

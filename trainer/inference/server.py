@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting.pages import render
-from trainer.inference.demo import PICTURES, Reader, Refusal
+from trainer.inference.demo import PICTURES, DemoPredictor, Refusal
 
 HOST, MAX_BYTES = "127.0.0.1", 20_000_000
 DRAINED = 10 * MAX_BYTES  # of an upload that is refused
@@ -34,7 +34,7 @@ class PageError(TrainerError):
     """A page that cannot be opened."""
 
 
-def shown(reader: Reader) -> str:
+def shown(reader: DemoPredictor) -> str:
     """Return the page."""
     codes = list(reader.near.codes) if reader.near else []
     return render(
@@ -51,7 +51,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, reader: Reader, port: int) -> None:
+    def __init__(self, reader: DemoPredictor, port: int) -> None:
         """Begin to listen.
 
         Args:

@@ -60,8 +60,10 @@ class Stage:
     balanced: bool = False  # draw classes evenly, with replacement
     begin: Callable[[int], None] = lambda _: None  # called with an epoch's number, from 0, before its first batch
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
-    complaint: Callable[[dict[str, float], int, int], str | None] = lambda *_: None  # means, epoch, epochs: why to stop
-    concern: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
+    stop_reason: Callable[[dict[str, float], int, int], str | None] = lambda *_: (
+        None
+    )  # means, epoch, epochs: why to stop
+    warning: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
 
 
 class Method(nn.Module, ABC):
@@ -75,8 +77,10 @@ class Method(nn.Module, ABC):
     PLAIN: ClassVar[bool] = False  # sees levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
-    ENCODERS: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights
-    TRAINED: ClassVar[dict[str, tuple[str, ...]]]  # stage, in order -> the submodules whose weights it leaves final
+    ENCODER_MODULES: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights
+    STAGE_MODULES: ClassVar[
+        dict[str, tuple[str, ...]]
+    ]  # stage, in order -> the submodules whose weights it leaves final
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch expressions"]:

@@ -21,10 +21,10 @@ from trainer.methods.config import ConfigError, one_of
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
 from trainer.methods.optimizers import adamw, minimise
-from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, positions, whole
+from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, flatten_map, positions
 from trainer.networks.encoder import Encoder, PairEncoder
 from trainer.networks.heads import Classifier, Discriminator
-from trainer.runs.distributed import gathered, own_first, processes, share_sizes
+from trainer.runs.distributed import all_gather, all_gather_own_first, local_sizes, world_size
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}
@@ -90,7 +90,7 @@ class Critics(nn.Module):
     def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
         super().__init__()
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
-        self.whole = critic(channels * NUM_POSITIONS, *rest)
+        self.flatten_map = critic(channels * NUM_POSITIONS, *rest)
         self.local = critic(channels, *rest)
         self.gathered = config.gathered
         self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
@@ -103,10 +103,10 @@ class Critics(nn.Module):
         `nats` is a lower bound from the global scores, or the local ones where these alone are trained: InfoNCE where
         they were trained by it, else Donsker-Varadhan.
         """
-        sizes = share_sizes(len(codes)) if self.gathered else []
+        sizes = local_sizes(len(codes)) if self.gathered else []
         if sizes:
-            codes, classes = own_first(codes.float(), sizes), own_first(classes, sizes)
-        whole_scores = _everybodys(self.whole(whole(feature_map), codes, classes), sizes)
+            codes, classes = all_gather_own_first(codes.float(), sizes), all_gather_own_first(classes, sizes)
+        whole_scores = _everybodys(self.flatten_map(flatten_map(feature_map), codes, classes), sizes)
         local_scores = _everybodys(self.local(positions(feature_map), codes, classes), sizes)
         found = {
             "global": self._estimate(estimator, whole_scores, "whole_average"),
@@ -136,7 +136,7 @@ def _everybodys(scores: tuple[Tensor, Tensor], sizes: list[int]) -> tuple[Tensor
         return scores
     joint, marginal = scores
     times = len(marginal) // len(joint)
-    return gathered(joint, sizes), gathered(marginal, [times * size for size in sizes])
+    return all_gather(joint, sizes), all_gather(marginal, [times * size for size in sizes])
 
 
 class DiceFer(Method):
@@ -150,8 +150,8 @@ class DiceFer(Method):
 
     Config = DiceFerConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
-    ENCODERS = ("expression_encoder", "identity_encoder")
-    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {
+    ENCODER_MODULES = ("expression_encoder", "identity_encoder")
+    STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {
         "expression": ("expression_encoder", "expression_critics"),
         "identity": ("identity_encoder", "identity_critics", "discriminator"),
         "classifier": ("classifier",),
@@ -221,7 +221,7 @@ class DiceFer(Method):
 
         return Stage(
             "expression", config.epochs_expression, config.batch_size, Pairs, step, (optimizer,),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse, concern=self._concern,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, stop_reason=_collapse, warning=self._concern,
         )  # fmt: skip
 
     def _expression_loss(self, maps: Tensor, codes: Tensor, classes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -281,12 +281,12 @@ class DiceFer(Method):
 
         return Stage(
             "identity", config.epochs_identity, config.batch_size, Pairs, step, (encoder, adversary),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, complaint=_collapse, concern=self._concern,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced, stop_reason=_collapse, warning=self._concern,
         )  # fmt: skip
 
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""
-        num = self.config.batch_size // (1 if self.config.gathered else processes())
+        num = self.config.batch_size // (1 if self.config.gathered else world_size())
         num_negatives = num * (1 if self.config.negatives == "shift" else num - 1)
         found = {
             "the critic diverges: it claims more information than the batch can show":
@@ -296,7 +296,7 @@ class DiceFer(Method):
             "more information than the expressions hold: a leak through the pairs, or a critic that diverges":
                 "distance" in means and means["nats"] > self._entropy + 0.2,
         }  # fmt: skip
-        return "; ".join(concern for concern, holds in found.items() if holds) or None
+        return "; ".join(warning for warning, holds in found.items() if holds) or None
 
     def _discriminate(self, expression: Tensor, identity: Tensor) -> Tensor:
         """Return the discriminator's loss on codes of anchors and partners; each side is shuffled in itself."""

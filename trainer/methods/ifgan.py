@@ -24,7 +24,7 @@ from trainer.methods.optimizers import adam, minimise
 from trainer.networks.patchgan import PatchGan
 from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
 from trainer.networks.unet import UNet
-from trainer.runs.distributed import gathered, share_sizes
+from trainer.runs.distributed import all_gather, local_sizes
 
 STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
 PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size
@@ -72,7 +72,7 @@ class IfGan(Method):
     PLAIN = True
     Config = IfGanConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
-    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {"joint": ("generator", "discriminator", "classifier")}
+    STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"joint": ("generator", "discriminator", "classifier")}
     averages: Tensor
     centres: Tensor
     centre_counts: Tensor
@@ -139,7 +139,7 @@ class IfGan(Method):
         yield Stage(
             "joint", config.epochs, config.batch_size, Faces, step, (critic, painter, reader),
             schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self._begin,
-            complaint=_collapse, concern=self._concern,
+            stop_reason=_collapse, warning=self._concern,
         )  # fmt: skip
 
     def _sized(self, images: Tensor) -> Tensor:
@@ -195,8 +195,11 @@ class IfGan(Method):
 
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
         """Return the island loss, and move its centres."""
-        config, sizes = self.config, share_sizes(len(classes))
-        features, classes = gathered(features.float(), sizes), gathered(classes, sizes)  # one loss, of all processes
+        config, sizes = self.config, local_sizes(len(classes))
+        features, classes = (
+            all_gather(features.float(), sizes),
+            all_gather(classes, sizes),
+        )  # one loss, of all processes
         loss, centres, counts = island_step(
             features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
             rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
@@ -215,7 +218,7 @@ class IfGan(Method):
             "the island loss outweighs the cross-entropy ten times and more: see island_reduction and island_weight":
                 island > 10 * max(entropy, 1.0),
         }  # fmt: skip
-        return "; ".join(concern for concern, holds in found.items() if holds) or None
+        return "; ".join(warning for warning, holds in found.items() if holds) or None
 
 
 def _refuse(config: IfGanConfig) -> None:

@@ -29,8 +29,8 @@ class ResNet(Method):
 
     Config = ResNetConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
-    ENCODERS = ("encoder",)
-    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("encoder", "classifier")}
+    ENCODER_MODULES = ("encoder",)
+    STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("encoder", "classifier")}
 
     def __init__(self, config: ResNetConfig, num_expressions: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from trainer.methods.config import ConfigError, one_of
 from trainer.methods.objectives.losses import island_step
 from trainer.methods.optimizers import adam, minimise
 from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
-from trainer.runs.distributed import gathered, share_sizes
+from trainer.runs.distributed import all_gather, local_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class ResNetIsland(Method):
     PLAIN = True
     Config = ResNetIslandConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
-    TRAINED: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("classifier",)}
+    STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("classifier",)}
     centres: Tensor
     centre_counts: Tensor
 
@@ -99,8 +99,11 @@ class ResNetIsland(Method):
 
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
         """Return the island loss, and move its centres."""
-        config, sizes = self.config, share_sizes(len(classes))
-        features, classes = gathered(features.float(), sizes), gathered(classes, sizes)  # one loss, of all processes
+        config, sizes = self.config, local_sizes(len(classes))
+        features, classes = (
+            all_gather(features.float(), sizes),
+            all_gather(classes, sizes),
+        )  # one loss, of all processes
         loss, centres, counts = island_step(
             features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
             rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,

@@ -98,7 +98,7 @@ class BilinearCritic(nn.Module):
         nn.init.eye_(self.of_code.weight)
         nn.init.zeros_(self.of_code.bias)
         weight = self.of_code.weight @ head.weight / positions
-        self.of_features.weight.copy_(weight.repeat_interleave(positions, dim=1))  # as `whole` lays a map out
+        self.of_features.weight.copy_(weight.repeat_interleave(positions, dim=1))  # as `flatten_map` lays a map out
         self.of_features.bias.copy_(self.of_code.weight @ head.bias)
 
 
@@ -161,6 +161,6 @@ def positions(feature_map: Float[Tensor, "batch channels rows columns"]) -> Floa
     return feature_map.flatten(2).transpose(1, 2)
 
 
-def whole(feature_map: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 1 features"]:
+def flatten_map(feature_map: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 1 features"]:
     """Return a map as one long feature vector: what a global critic reads (DICE-FER Eq. 4)."""
     return feature_map.flatten(1).unsqueeze(1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from trainer.runs.distributed import gathered, process, processes, reaching, summed
+from trainer.runs.distributed import all_gather, all_reduce_sum, collective_errors, rank, world_size
 
 
 def arcface(cosine: Tensor, margin: float) -> Tensor:
@@ -48,9 +48,9 @@ class MarginHead(nn.Module):
 
     def __init__(self, code_size: int, num_people: int, kind: str, margin: float, scale: float) -> None:
         super().__init__()
-        self.held_back, self.margin, self.scale, self.num_people = MARGINS[kind], margin, scale, num_people
-        self.first, last = (share * num_people // processes() for share in (process(), process() + 1))
-        assert num_people >= processes()
+        self.deferred_signals, self.margin, self.scale, self.num_people = MARGINS[kind], margin, scale, num_people
+        self.first, last = (share * num_people // world_size() for share in (rank(), rank() + 1))
+        assert num_people >= world_size()
         everybody = 0.01 * torch.randn(num_people, code_size)  # drawn whole: they do not depend on who holds them
         self.weight = nn.Parameter(everybody[self.first : last].clone())
 
@@ -64,13 +64,13 @@ class MarginHead(nn.Module):
             people: who they show.
         """
         with torch.autocast(codes.device.type, enabled=False):
-            sizes = [len(codes)] * processes()
-            codes, people = gathered(codes.float(), sizes), gathered(people, sizes)
+            sizes = [len(codes)] * world_size()
+            codes, people = all_gather(codes.float(), sizes), all_gather(people, sizes)
             cosines = F.normalize(codes) @ F.normalize(self.weight).T
             place = (people - self.first)[:, None]
             mine = (place >= 0) & (place < len(self.weight))
             place = place.clamp(0, len(self.weight) - 1)
-            own = self.held_back(cosines.gather(1, place), self.margin)
+            own = self.deferred_signals(cosines.gather(1, place), self.margin)
             logits = self.scale * torch.where(mine, cosines.scatter(1, place, own), cosines)
             return _cross_entropy(logits, place, mine)
 
@@ -78,7 +78,7 @@ class MarginHead(nn.Module):
         """Return everybody's rows of what each process holds some of, in every process."""
         everybody = rows.new_zeros(self.num_people, rows.shape[1])
         everybody[self.first : self.first + len(rows)] = rows
-        return summed(everybody)
+        return all_reduce_sum(everybody)
 
     def part(self, everybody: Float[Tensor, "people code"]) -> Float[Tensor, "rows code"]:
         """Return the rows that this process holds."""
@@ -88,9 +88,9 @@ class MarginHead(nn.Module):
 def add_gradients(module: nn.Module) -> None:
     """Add up the gradients of all processes, in one message."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    if processes() == 1 or not gradients:
+    if world_size() == 1 or not gradients:
         return
-    total = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    total = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     parts = torch.split(total, [gradient.numel() for gradient in gradients])
     for gradient, sums in zip(gradients, parts, strict=True):
         gradient.copy_(sums.view_as(gradient))
@@ -105,8 +105,8 @@ def _cross_entropy(logits: Tensor, place: Tensor, mine: Tensor) -> Tensor:
         mine: (batch, 1) whether it does.
     """
     highest = logits.detach().amax(1, keepdim=True)
-    if processes() > 1:
-        with reaching():
+    if world_size() > 1:
+        with collective_errors():
             dist.all_reduce(highest, dist.ReduceOp.MAX)
     lower = logits - highest
     total = _Summed.apply(lower.exp().sum(1, keepdim=True))
@@ -120,7 +120,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
-        return summed(values)
+        return all_reduce_sum(values)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:

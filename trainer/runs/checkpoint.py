@@ -16,7 +16,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     best: dict[str, Tensor]  # weights of the epoch that is the best so far; none: of no epoch yet
     optimizers: list[dict[str, Any]]  # state dicts
-    place: dict[str, Any]
+    progress: dict[str, Any]
     random: dict[str, Tensor]  # states, by device
     rows: list[dict[str, Any]]  # what was logged, an epoch a row
 
@@ -42,7 +42,7 @@ class Checkpoint:
             for index, values in optimizer["state"].items():
                 tensors |= {f"optimizer.{number}.{index}.{name}": value for name, value in values.items()}
         groups = [optimizer["param_groups"] for optimizer in self.optimizers]
-        about = {"place": self.place, "groups": groups, "rows": self.rows}
+        about = {"progress": self.progress, "groups": groups, "rows": self.rows}
         return tensors, {key: json.dumps(value) for key, value in about.items()}
 
     @classmethod
@@ -58,4 +58,4 @@ class Checkpoint:
             else:
                 number, index, value = rest.split(".")
                 optimizers[int(number)]["state"].setdefault(int(index), {})[value] = tensor
-        return cls(**named, optimizers=optimizers, place=about["place"], rows=about["rows"])
+        return cls(**named, optimizers=optimizers, progress=about["progress"], rows=about["rows"])

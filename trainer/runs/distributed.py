@@ -14,18 +14,18 @@ class LostProcessError(RuntimeError):
     """Another process of the training does not answer any more."""
 
 
-def processes() -> int:
+def world_size() -> int:
     """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def process() -> int:
+def rank() -> int:
     """Return which of them this is, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def collective_errors() -> Iterator[None]:
     """Tell a lost process from other errors of a message to all."""
     try:
         yield
@@ -36,32 +36,32 @@ def reaching() -> Iterator[None]:
         raise
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """Return the sum over processes, outside of autograd: the same bits in each."""
-    if processes() == 1:
+    if world_size() == 1:
         return values
     values = values.detach().clone()
-    with reaching():
+    with collective_errors():
         dist.all_reduce(values)
     return values
 
 
-def agreed(held: bool) -> bool:
+def any_rank(held: bool) -> bool:
     """Whether it holds in any process; a message between hosts, that no accelerator waits for."""
-    return bool(summed(torch.tensor(int(held))))
+    return bool(all_reduce_sum(torch.tensor(int(held))))
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def share_sizes(num: int) -> list[int]:
+def local_sizes(num: int) -> list[int]:
     """Return how many rows each process has, where this one has so many."""
-    sizes = torch.zeros(processes(), dtype=torch.int64)
-    sizes[process()] = num
-    everybodys: list[int] = summed(sizes).tolist()
+    sizes = torch.zeros(world_size(), dtype=torch.int64)
+    sizes[rank()] = num
+    everybodys: list[int] = all_reduce_sum(sizes).tolist()
     return everybodys
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
+def all_gather(rows: Tensor, sizes: list[int]) -> Tensor:
     """Return the rows of all processes, in their order.
 
     Of a loss that is averaged over processes by their shares of the rows, gradients are whole: they come back to
@@ -69,15 +69,15 @@ def gathered(rows: Tensor, sizes: list[int]) -> Tensor:
 
     Args:
         rows: (mine, ...) of this process.
-        sizes: how many of them each process has: see `share_sizes`.
+        sizes: how many of them each process has: see `local_sizes`.
     """
-    gathered: Tensor = rows if processes() == 1 else _Gathered.apply(rows, sizes)
+    gathered: Tensor = rows if world_size() == 1 else _Gathered.apply(rows, sizes)
     return gathered
 
 
-def own_first(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Return the rows of all processes in their order, that begins with this one and goes round: see `gathered`."""
-    turned: Tensor = gathered(rows, sizes).roll(-sum(sizes[: process()]), 0)
+def all_gather_own_first(rows: Tensor, sizes: list[int]) -> Tensor:
+    """Return the rows of all processes in their order, that begins with this one and goes round: see `all_gather`."""
+    turned: Tensor = all_gather(rows, sizes).roll(-sum(sizes[: rank()]), 0)
     return turned
 
 
@@ -88,11 +88,11 @@ class _Gathered(torch.autograd.Function):
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in sizes]
-        with reaching():
+        with collective_errors():
             dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        mine = ctx.sizes[process()]
-        return torch.split(summed(mine * gradient), ctx.sizes)[process()] / mine, None
+        mine = ctx.sizes[rank()]
+        return torch.split(all_reduce_sum(mine * gradient), ctx.sizes)[rank()] / mine, None

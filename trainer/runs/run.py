@@ -140,14 +140,14 @@ class Run:
     # --- weights
 
     def save(
-        self, module: nn.Module, optimizers: Sequence[Optimizer], place: dict[str, Any], random: dict[str, Tensor]
+        self, module: nn.Module, optimizers: Sequence[Optimizer], progress: dict[str, Any], random: dict[str, Tensor]
     ) -> None:
         """Write the checkpoint; those before it are kept, as many as have a name.
 
         Raises:
             RunError: a number is not finite, or the disk is full. The checkpoints before it are as they were.
         """
-        stand = Checkpoint.of(module, optimizers, place=place, random=random, best=self._best, rows=self._rows)
+        stand = Checkpoint.of(module, optimizers, progress=progress, random=random, best=self._best, rows=self._rows)
         tensors, about = stand.pack()
         self._save(tensors, CHECKPOINTS[0], about)
 

@@ -10,7 +10,7 @@ HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
+def deferred_signals() -> Iterator[Callable[[], bool]]:
     """Yield whether to stop; at the end, do what the signal asks for.
 
     A second Ctrl-C is not held back; SIGTERM always is, for schedulers send it to a process and again by torchrun.

@@ -24,14 +24,14 @@ from manifests.schema import ManifestError
 from trainer.errors import TrainerError
 from trainer.methods.base import Method, Stage
 from trainer.runs.checkpoint import Checkpoint
-from trainer.runs.distributed import LostProcessError, agreed, gathered, process, processes, summed
+from trainer.runs.distributed import LostProcessError, all_gather, all_reduce_sum, any_rank, rank, world_size
 from trainer.runs.run import Run
 
 LONGEST_WAIT = timedelta(hours=6)  # for the first process to judge a run; one that is lost is noticed at once
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[torch.device]:
+def init_process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun has started, where it has; yield the device of this one.
 
     Whichever of them ends first for a reason of its own tells it; those that lose it end without a word.
@@ -91,22 +91,22 @@ def _is_first_to_end(store: Any) -> bool:
         return True
 
 
-def synchronised(method: Method, device: torch.device) -> Method:
+def convert_sync_batchnorm(method: Method, device: torch.device) -> Method:
     """Let batch normalisation see the batches of all processes, where it can: on CUDA. Names of weights stay."""
-    if processes() == 1 or device.type != "cuda":
+    if world_size() == 1 or device.type != "cuda":
         return method
     convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
     converted: Method = convert(method)
     return converted
 
 
-def shared(stage: Stage, method: nn.Module) -> Stage:
+def data_parallel_stage(stage: Stage, method: nn.Module) -> Stage:
     """Return a stage that each process steps through with its share of the batches, and all end a step alike.
 
     Its optimizers average gradients before they step; what the step has logged, and changed beside parameters (running
     statistics), is averaged after it.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return stage
     share = 0
 
@@ -141,7 +141,7 @@ def average_gradients(parameters: Sequence[Tensor], share: int) -> None:
         for own, parameter in zip(mine, parameters, strict=True)
     ]
     about = sums[0].new_tensor([share, *(own is not None for own in mine)])
-    *sums, about = torch.split(summed(torch.cat([*sums, about])), [*map(len, sums), len(about)])
+    *sums, about = torch.split(all_reduce_sum(torch.cat([*sums, about])), [*map(len, sums), len(about)])
     anywhere = [True] * len(mine) if all(own is not None for own in mine) else (about[1:] > 0).tolist()
     for parameter, own, total, found in zip(parameters, mine, sums, anywhere, strict=True):
         if found:
@@ -158,7 +158,7 @@ def _average(buffers: Sequence[Tensor], logged: dict[str, Tensor], share: int) -
     values = [*buffers, *logged.values()]
     parts = [share * value.double().flatten() for value in values]
     parts.append(parts[0].new_tensor([share]))
-    *sums, whole = torch.split(summed(torch.cat(parts)), [*map(len, parts)])
+    *sums, whole = torch.split(all_reduce_sum(torch.cat(parts)), [*map(len, parts)])
     means = [(total / whole).view_as(value).to(value.dtype) for total, value in zip(sums, values, strict=True)]
     for buffer, mean in zip(buffers, means[: len(buffers)], strict=True):
         buffer.copy_(mean)
@@ -171,16 +171,16 @@ def refuse_difference(what: str, parts: Iterable[bytes]) -> None:
     Raises:
         TrainerError: what differs, and where.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    digests = gathered(torch.tensor([list(digest.digest())]), [1] * processes())
+    digests = all_gather(torch.tensor([list(digest.digest())]), [1] * world_size())
     for number, other in enumerate(digests):
         if not torch.equal(other, digests[0]):
             raise TrainerError(
-                f"process {number} of {processes()} has other {what} than process 0; the same command, manifest and "
+                f"process {number} of {world_size()} has other {what} than process 0; the same command, manifest and "
                 "versions are expected on every machine"
             )
 
@@ -196,13 +196,13 @@ class SharedRun(Run):
             TrainerError: processes are to train differently, or in different folders.
         """
         refuse_difference("settings or data", [repr((config, provenance["data"])).encode()])
-        if process() == 0:
+        if rank() == 0:
             super().start(config, provenance)
             self._note_processes()
-        meet()
+        barrier()
         if not (self.folder / "config.json").exists():
             raise TrainerError(
-                f"process {process()} of {processes()} does not find {self.folder}, which process 0 has made; choose "
+                f"process {rank()} of {world_size()} does not find {self.folder}, which process 0 has made; choose "
                 "--runs in a folder that all machines share"
             )
 
@@ -210,24 +210,24 @@ class SharedRun(Run):
         """Write down how many train it: one after the other, where another number goes on."""
         about = self.read_json("provenance.json")
         before = about.get("processes", [])
-        if not self.trained and before[-1:] != [processes()]:
-            self.write_json("provenance.json", about | {"processes": [*before, processes()]})
+        if not self.trained and before[-1:] != [world_size()]:
+            self.write_json("provenance.json", about | {"processes": [*before, world_size()]})
 
     def log(self, stage: str, epoch: int, values: dict[str, float], note: str | None = None) -> None:
         """Add an epoch's values, of the first process."""
-        if process() == 0:
+        if rank() == 0:
             super().log(stage, epoch, values, note)
 
     def save(
-        self, module: nn.Module, optimizers: Sequence[Optimizer], place: dict[str, Any], random: dict[str, Tensor]
+        self, module: nn.Module, optimizers: Sequence[Optimizer], progress: dict[str, Any], random: dict[str, Tensor]
     ) -> None:
         """Write the checkpoint, with the random states of all."""
-        everybodys = {name: gathered(state[None], [1] * processes()) for name, state in random.items()}
+        everybodys = {name: all_gather(state[None], [1] * world_size()) for name, state in random.items()}
         named = {
-            _of(number, name): states[number] for name, states in everybodys.items() for number in range(processes())
+            _of(number, name): states[number] for name, states in everybodys.items() for number in range(world_size())
         }
-        super().save(module, optimizers, place, named)
-        meet()
+        super().save(module, optimizers, progress, named)
+        barrier()
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the last checkpoint, with the random states of this process.
@@ -237,27 +237,27 @@ class SharedRun(Run):
         saved = super().checkpoint()
         if not saved:
             return None
-        mine = {_of(process(), device): device for device in ("cpu", "cuda")}
+        mine = {_of(rank(), device): device for device in ("cpu", "cuda")}
         return replace(saved, random={mine[name]: state for name, state in saved.random.items() if name in mine})
 
     def finish_training(self, module: nn.Module, about: dict[str, str] | None = None) -> None:
         """Write the weights, of the first process, and drop what only an unfinished training needs."""
-        if process() == 0:
+        if rank() == 0:
             super().finish_training(module, about)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, of the first process."""
-        if process() == 0:
+        if rank() == 0:
             super().write_text(name, text)
 
     def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, str]) -> None:
-        if process() == 0:
+        if rank() == 0:
             super()._save(tensors, name, about)
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait for all processes."""
-    agreed(True)
+    any_rank(True)
 
 
 def _of(number: int, device: str) -> str:

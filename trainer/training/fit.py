@@ -20,16 +20,16 @@ from trainer.methods.base import Method, Stage, resized
 from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
 from trainer.runs.device import make_deterministic
-from trainer.runs.distributed import agreed, process, processes, summed
+from trainer.runs.distributed import all_reduce_sum, any_rank, rank, world_size
 from trainer.runs.run import Run, RunError, environment
-from trainer.runs.signals import held_back
-from trainer.training.data_parallel import SharedRun, refuse_difference, shared, synchronised
+from trainer.runs.signals import deferred_signals
+from trainer.training.data_parallel import SharedRun, convert_sync_batchnorm, data_parallel_stage, refuse_difference
 from trainer.training.loop import Report, train
-from trainer.training.precision import AUTO, Execution
+from trainer.training.precision import AUTO, StepRunner
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RunSpec:
     """What a user asks to be trained."""
 
     manifest: Path
@@ -47,7 +47,7 @@ class Asked:
     averages: tuple[Path, ...] = ()  # manifests of which the average faces are; none: of the training part
     deterministic: bool = False  # the same bits each time on a GPU, too; slower
     memory: float | None = None  # GB that faces may take on the device, else they are streamed; see FoldData
-    execution: Execution = AUTO
+    step_runner: StepRunner = AUTO
 
     def config(self) -> Any:
         """Return the method's settings.
@@ -76,62 +76,62 @@ class Asked:
 
 
 def fit(
-    asked: Asked, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
+    spec: RunSpec, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
 ) -> Run:
     """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is.
 
-    Several processes train it together (see `together`), and the first one judges it.
+    Several processes train it together (see `init_process_group`), and the first one judges it.
 
     Args:
         interrupted: asked after each step whether to stop there, as after Ctrl-C.
     """
-    run = SharedRun(runs / asked.name())
-    if asked.deterministic:
+    run = SharedRun(runs / spec.name())
+    if spec.deterministic:
         make_deterministic()
-    data, method, config, provenance = _set_up(asked, device)
-    begun = _find_start(asked, config, provenance) if asked.start else None
+    data, method, config, provenance = _set_up(spec, device)
+    begun = _find_start(spec, config, provenance) if spec.start else None
     run.start(config | {"start": begun and begun.about}, provenance)
-    method = synchronised(method, device)
-    asked.execution.prepare(method, device)
+    method = convert_sync_batchnorm(method, device)
+    spec.step_runner.prepare(method, device)
     if run.finished:
         return run
     if begun:
         begun.run.load_weights(method, begun.modules)
     if not run.trained:
-        if not _train(method, data, run, asked, progress, interrupted, begun.first_stage if begun else 0):
+        if not _train(method, data, run, spec, progress, interrupted, begun.first_stage if begun else 0):
             return run
     else:
         run.load_weights(method)
-    if process() == 0:
-        with asked.execution.judging():
+    if rank() == 0:
+        with spec.step_runner.eager_float32():
             judge_and_report(run, method, data)
     return run
 
 
-def _set_up(asked: Asked, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
+def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
     """Return the faces, the untrained method, what is asked for in full, and what it is made from."""
-    settings, kind = dataclasses.asdict(asked.config()), find_method(asked.method)
-    data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device, asked.expressions, asked.memory)
+    settings, kind = dataclasses.asdict(spec.config()), find_method(spec.method)
+    data = FoldData.seen_by(kind, settings, spec.manifest, spec.fold, device, spec.expressions, spec.memory)
     _refuse_larger(settings, data)
     config: dict[str, Any] = {
-        "method": asked.method, "preset": asked.preset, "settings": settings, "dataset": asked.manifest.stem,
-        "fold": asked.fold, "seed": asked.seed, "expressions": data.expressions, "encoder_weights": None,
+        "method": spec.method, "preset": spec.preset, "settings": settings, "dataset": spec.manifest.stem,
+        "fold": spec.fold, "seed": spec.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
-    where = environment(device) | asked.execution.about(device)
+    where = environment(device) | spec.step_runner.about(device)
     provenance = where | {"commit": commit(), "data": data.provenance()}
-    method = build(asked.method, settings, data.expressions, asked.seed, device)
-    if asked.encoder_weights:
-        taken = key_layouts.take(weights.read(asked.encoder_weights), method)
+    method = build(spec.method, settings, data.expressions, spec.seed, device)
+    if spec.encoder_weights:
+        taken = key_layouts.take(weights.read(spec.encoder_weights), method)
         config["encoder_weights"] = {name: taken[name] for name in ("name", "sha256")}
         provenance["encoder_weights"] = taken
     if "averages" in dict(method.named_buffers()):
-        averages = extra_datasets.averages_of(asked.averages, data) if asked.averages else data.averages()
+        averages = extra_datasets.averages_of(spec.averages, data) if spec.averages else data.averages()
         method.get_buffer("averages").copy_(resized(averages, settings["size"]))
-        config["averages"] = {"of": [path.stem for path in asked.averages], "sha256": extra_datasets.sha256(averages)}
-    elif asked.averages:
-        raise ConfigError(f"{asked.method} has no average faces: leave out --averages")
-    if asked.extra:
-        config["extra"] = {path.stem: _added(path, data) for path in asked.extra}
+        config["averages"] = {"of": [path.stem for path in spec.averages], "sha256": extra_datasets.sha256(averages)}
+    elif spec.averages:
+        raise ConfigError(f"{spec.method} has no average faces: leave out --averages")
+    if spec.extra:
+        config["extra"] = {path.stem: _added(path, data) for path in spec.extra}
     return data, method, config, provenance
 
 
@@ -166,55 +166,56 @@ class Start:
     about: dict[str, Any]
 
 
-def _find_start(asked: Asked, config: dict[str, Any], provenance: dict[str, Any]) -> Start:
+def _find_start(spec: RunSpec, config: dict[str, Any], provenance: dict[str, Any]) -> Start:
     """Return where to begin. What the earlier stages were trained with is that run's, and stays written down there.
 
     Raises:
         ConfigError: no such stage.
         RunError: a run of another method, dataset, fold, seed, set of expressions or manifest.
     """
-    assert asked.start is not None
-    trained = find_method(asked.method).TRAINED
-    if asked.stage not in trained:
-        raise ConfigError(f"no stage {asked.stage!r} of {asked.method} to start from; known: {', '.join(trained)}")
-    first = list(trained).index(asked.stage)
-    run = Run(asked.start)
+    assert spec.start is not None
+    trained = find_method(spec.method).STAGE_MODULES
+    if spec.stage not in trained:
+        raise ConfigError(f"no stage {spec.stage!r} of {spec.method} to start from; known: {', '.join(trained)}")
+    first = list(trained).index(spec.stage)
+    run = Run(spec.start)
     other = run.read_json("config.json") | run.read_json("provenance.json")["data"].get("read", {})
     mine = config | provenance["data"]["read"]
     differing = [key for key in mine if key not in ("preset", "settings") and other.get(key) != mine[key]]
     if differing:
         raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
-    about = {"run": run.folder.name, "stage": asked.stage, "weights_sha256": run.weights_sha256()}
+    about = {"run": run.folder.name, "stage": spec.stage, "weights_sha256": run.weights_sha256()}
     modules = tuple(name for stage in list(trained)[:first] for name in trained[stage])
     return Start(run, first, modules, about)
 
 
 def _train(
-    method: Method, data: FoldData, run: Run, asked: Asked, progress: Report, interrupted: Callable[[], bool],
+    method: Method, data: FoldData, run: Run, spec: RunSpec, progress: Report, interrupted: Callable[[], bool],
     first_stage: int,
 ) -> bool:  # fmt: skip
-    mine = process(), processes()
+    mine = rank(), world_size()
 
     def batches(stage: Stage, epoch: int, stream: int, first: int) -> Iterable[Any]:
         if first == 0:
-            torch.manual_seed(stream + process())  # what steps draw differs, what is seen does not
+            torch.manual_seed(stream + rank())  # what steps draw differs, what is seen does not
         return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first, mine)
 
     def validate() -> float:
-        with asked.execution.judging():
+        with spec.step_runner.eager_float32():
             logits, _ = predict(method, data.upright("validation"))
         accuracy = (logits.argmax(1) == data.classes("validation").cpu().numpy()).mean()
-        return float(summed(torch.tensor(accuracy)) / processes())  # so that all find the same epoch the best
+        return float(all_reduce_sum(torch.tensor(accuracy)) / world_size())  # so that all find the same epoch the best
 
     refuse_difference("weights", (tensor.cpu().numpy().tobytes() for tensor in method.state_dict().values()))
-    with held_back() as signalled:
+    with deferred_signals() as signalled:
         done = train(
-            method, batches, validate, run, seed=asked.seed, first_stage=first_stage, report=progress,
-            interrupted=lambda: interrupted() or signalled(), share=shared, agreed=agreed, execution=asked.execution,
+            method, batches, validate, run, seed=spec.seed, first_stage=first_stage, report=progress,
+            interrupted=lambda: interrupted() or signalled(), share=data_parallel_stage, any_rank=any_rank,
+            step_runner=spec.step_runner,
         )  # fmt: skip
     if done:
         run.finish_training(method)
-    elif processes() > 1 and not interrupted():
+    elif world_size() > 1 and not interrupted():
         raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
     return done
 

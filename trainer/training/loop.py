@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.errors import TrainerError
 from trainer.methods.base import Method, Stage
 from trainer.runs.run import Run
-from trainer.training.precision import AUTO, Execution
+from trainer.training.precision import AUTO, StepRunner
 
 Batches = Callable[[Stage, int, int, int], Iterable[Any]]  # stage, epoch, seed of the epoch, batches to leave out
 Report = Callable[[str, int, int, dict[str, float]], None]  # stage, epoch from 1, epochs, what was logged
@@ -26,7 +26,7 @@ class TrainingError(TrainerError):
 
 
 @dataclass
-class Place:
+class Progress:
     """How far a training is: epochs of the stage at hand that are done, and the best of them; steps of the next.
 
     Attributes:
@@ -46,8 +46,8 @@ class Place:
 class Keeper:
     """Writes checkpoints, and knows when the next is due."""
 
-    def __init__(self, run: Run, method: Method, place: Place) -> None:
-        self.run, self.method, self.place = run, method, place
+    def __init__(self, run: Run, method: Method, progress: Progress) -> None:
+        self.run, self.method, self.progress = run, method, progress
         self._saved, self._cost = time.perf_counter(), 0.0
 
     def save(self, stage: Stage) -> None:
@@ -56,10 +56,10 @@ class Keeper:
         Raises:
             TrainerError: what an unfinished epoch has logged, or a weight, is not finite; the disk is full.
         """
-        _means(stage, self.place)
+        _means(stage, self.progress)
         started = time.perf_counter()
         device = next(self.method.parameters()).device
-        self.run.save(self.method, stage.optimizers, asdict(self.place), random_states(device))
+        self.run.save(self.method, stage.optimizers, asdict(self.progress), random_states(device))
         self._saved = time.perf_counter()
         self._cost = self._saved - started
 
@@ -71,8 +71,8 @@ class Keeper:
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
     first_stage: int = 0, report: Report = lambda *_: None, interrupted: Callable[[], bool] = lambda: False,
-    share: Callable[[Stage, Method], Stage] = lambda stage, _: stage, agreed: Callable[[bool], bool] = bool,
-    execution: Execution = AUTO,
+    share: Callable[[Stage, Method], Stage] = lambda stage, _: stage, any_rank: Callable[[bool], bool] = bool,
+    step_runner: StepRunner = AUTO,
 ) -> bool:  # fmt: skip
     """Run every stage, from the run's checkpoint where there is one.
 
@@ -95,39 +95,39 @@ def train(
         TrainerError: a checkpoint cannot be written, or no longer be read.
     """
     saved = run.checkpoint()
-    place = Place(**saved.place) if saved else Place(stage=first_stage)
-    keeper = Keeper(run, method, place)
+    progress = Progress(**saved.progress) if saved else Progress(stage=first_stage)
+    keeper = Keeper(run, method, progress)
 
     def wanted(also: bool = False) -> bool:
-        return agreed(interrupted() or also)
+        return any_rank(interrupted() or also)
 
     device = next(method.parameters()).device
-    stages = (share(execution.carried_out(stage, device), method) for stage in method.stages())
+    stages = (share(step_runner.wrap_stage(stage, device), method) for stage in method.stages())
     for index, stage in enumerate(stages):
-        if index < place.stage:
+        if index < progress.stage:
             continue
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in stage.optimizers]
         random = None
-        if index > place.stage:
-            place = keeper.place = Place(stage=index)
+        if index > progress.stage:
+            progress = keeper.progress = Progress(stage=index)
         elif saved:
             saved.restore(method, stage.optimizers)
             random, saved = saved.random, None
-        for epoch in range(place.epoch, stage.epochs):
+        for epoch in range(progress.epoch, stage.epochs):
             _set_rates(stage, rates, epoch)
             stage.begin(epoch)
             if not _epoch(keeper, stage, batches, seed, random, wanted):
                 return False
             random = None
-            logged = _close(stage, place)
+            logged = _close(stage, progress)
             if stage.selects:
                 logged["validation_accuracy"] = validate()
-                if logged["validation_accuracy"] > place.best:
-                    place.best, place.best_epoch = logged["validation_accuracy"], epoch
+                if logged["validation_accuracy"] > progress.best:
+                    progress.best, progress.best_epoch = logged["validation_accuracy"], epoch
                     run.save_best(method)
                 if epoch + 1 == stage.epochs:
                     run.load_best(method)
-            run.log(stage.name, epoch, logged, stage.concern(logged))
+            run.log(stage.name, epoch, logged, stage.warning(logged))
             report(stage.name, epoch + 1, stage.epochs, logged)
             stop = wanted()
             if wanted(keeper.is_due()) or stop or epoch + 1 == stage.epochs:
@@ -142,33 +142,33 @@ def _epoch(
     wanted: Callable[[bool], bool],
 ) -> bool:  # fmt: skip
     """Train what is left of an epoch, and add up what its steps log; return whether it is done."""
-    method, place, started = keeper.method, keeper.place, time.perf_counter()
-    stream = int.from_bytes(hashlib.sha256(f"{seed} {stage.name} {place.epoch}".encode()).digest()[:8]) >> 1
+    method, progress, started = keeper.method, keeper.progress, time.perf_counter()
+    stream = int.from_bytes(hashlib.sha256(f"{seed} {stage.name} {progress.epoch}".encode()).digest()[:8]) >> 1
     torch.manual_seed(stream)
     method.train()
     device = next(method.parameters()).device
-    if random and place.step:
+    if random and progress.step:
         restore_random_states(random, device)
-    sums = {name: torch.tensor(value, device=device) for name, value in place.sums.items()}
-    before, place_before = place.seconds, place.step
+    sums = {name: torch.tensor(value, device=device) for name, value in progress.sums.items()}
+    before, first = progress.seconds, progress.step
 
     def note() -> None:
-        place.sums = {name: float(value) for name, value in sums.items()}
-        place.seconds = before + time.perf_counter() - started
+        progress.sums = {name: float(value) for name, value in sums.items()}
+        progress.seconds = before + time.perf_counter() - started
 
     try:
-        for number, batch in enumerate(batches(stage, place.epoch, stream, place_before), start=place_before + 1):
-            if place.step > place_before and wanted(keeper.is_due(SAVE_SECONDS)):
+        for number, batch in enumerate(batches(stage, progress.epoch, stream, first), start=first + 1):
+            if progress.step > first and wanted(keeper.is_due(SAVE_SECONDS)):
                 note()
                 keeper.save(stage)
                 if wanted(False):
                     return False
             logged = stage.step(batch)
             sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
-            place.step = number
+            progress.step = number
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"stage {stage.name}, epoch {place.epoch + 1}: {device} is short of memory; a smaller batch_size (it is "
+            f"stage {stage.name}, epoch {progress.epoch + 1}: {device} is short of memory; a smaller batch_size (it is "
             f"{stage.batch_size}), or fewer runs at once (--side-by-side), need less. The same command goes on from "
             "the last checkpoint"
         ) from error
@@ -176,29 +176,29 @@ def _epoch(
     return True
 
 
-def _means(stage: Stage, place: Place) -> dict[str, float]:
+def _means(stage: Stage, progress: Progress) -> dict[str, float]:
     """Return the means of what the steps of an epoch have logged.
 
     Raises:
         TrainingError: one is not finite.
     """
-    means = {name: value / place.step for name, value in place.sums.items()}
+    means = {name: value / progress.step for name, value in progress.sums.items()}
     for name, value in means.items():
         if not math.isfinite(value):
             raise TrainingError(
-                f"stage {stage.name}, epoch {place.epoch + 1}: {name} is {value}; a smaller learning_rate or another "
-                "estimator may help"
+                f"stage {stage.name}, epoch {progress.epoch + 1}: {name} is {value}; a smaller learning_rate or "
+                "another estimator may help"
             )
     return means
 
 
-def _close(stage: Stage, place: Place) -> dict[str, float]:
+def _close(stage: Stage, progress: Progress) -> dict[str, float]:
     """Return the means of what the steps of an epoch have logged, and go on to the next epoch."""
-    means = _means(stage, place)
-    if complaint := stage.complaint(means, place.epoch, stage.epochs):
-        raise TrainingError(f"stage {stage.name}, epoch {place.epoch + 1}: {complaint}")
-    means["seconds"] = place.seconds
-    place.epoch, place.step, place.sums, place.seconds = place.epoch + 1, 0, {}, 0.0
+    means = _means(stage, progress)
+    if stop_reason := stage.stop_reason(means, progress.epoch, stage.epochs):
+        raise TrainingError(f"stage {stage.name}, epoch {progress.epoch + 1}: {stop_reason}")
+    means["seconds"] = progress.seconds
+    progress.epoch, progress.step, progress.sums, progress.seconds = progress.epoch + 1, 0, {}, 0.0
     return means
 
 

@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "float32", "bf16")
 
 
 @dataclass(frozen=True)
-class Execution:
+class StepRunner:
     """How the steps of a training are carried out; what judges it is always float32, and not compiled.
 
     Attributes:
@@ -50,7 +50,7 @@ class Execution:
             for network in method.children():
                 network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
-    def carried_out(self, stage: Stage, device: torch.device) -> Stage:
+    def wrap_stage(self, stage: Stage, device: torch.device) -> Stage:
         """Return a stage whose steps are carried out so."""
 
         def step(batch: Any) -> dict[str, Tensor]:
@@ -62,9 +62,9 @@ class Execution:
 
         return replace(stage, step=step)
 
-    def judging(self) -> AbstractContextManager[Any]:
+    def eager_float32(self) -> AbstractContextManager[Any]:
         """Return what a method is judged in: its networks run as they are."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
 
-AUTO = Execution()
+AUTO = StepRunner()

@@ -20,7 +20,7 @@ from manifests.schema import DEFAULT_CROP
 from trainer.data import lfw_pairs
 from trainer.data.crops import EVALUATION_BATCH
 from trainer.data.fold_data import Whitener, whitener
-from trainer.data.identities import People, Portraits, read_people
+from trainer.data.identities import IdentityBatch, IdentityData, read_people
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics.verification import Pairs, cosines, pairs_of_people, published_pairs, verification
 from trainer.methods.base import Faces, Method, Stage
@@ -28,9 +28,9 @@ from trainer.methods.config import ConfigError, one_of, override
 from trainer.networks.encoder import Encoder
 from trainer.networks.margin import MARGINS, MarginHead, add_gradients
 from trainer.runs.checkpoint import Checkpoint
-from trainer.runs.distributed import agreed, process, processes
+from trainer.runs.distributed import any_rank, rank, world_size
 from trainer.runs.run import Run, environment
-from trainer.runs.signals import held_back
+from trainer.runs.signals import deferred_signals
 from trainer.training.data_parallel import SharedRun
 from trainer.training.loop import Report, train
 
@@ -71,7 +71,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PretrainSpec:
     """What a user asks to be trained."""
 
     manifest: Path
@@ -129,7 +129,7 @@ class Pretraining(Method):
     def stages(self) -> Iterator[Stage]:
         """Learn people."""
 
-        def step(batch: Portraits) -> dict[str, Tensor]:
+        def step(batch: IdentityBatch) -> dict[str, Tensor]:
             loss = self.head(self(batch.image), batch.person)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
@@ -178,43 +178,47 @@ class HeadRun(SharedRun):
 
 
 def pretrain(
-    asked: Asked, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
+    spec: PretrainSpec,
+    runs: Path,
+    device: torch.device,
+    progress: Report,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
     """Train from where an earlier call stopped, and judge on people held out; a trained run is judged anew.
 
     Returns:
         The scores, with the run's folder; of processes but the first, and where interrupted, none.
     """
-    config = asked.config()
-    people = read_people(asked.manifest, config.one_in)
-    if asked.pairs and people.about["align"] != DEFAULT_CROP.align:
+    config = spec.config()
+    people = read_people(spec.manifest, config.one_in)
+    if spec.pairs and people.about["align"] != DEFAULT_CROP.align:
         raise TrainerError(
-            f"{asked.manifest} is aligned by {people.about['align']}, {asked.pairs[0]} is not: leave it out"
+            f"{spec.manifest} is aligned by {people.about['align']}, {spec.pairs[0]} is not: leave it out"
         )
-    published = {path.name: lfw_pairs.read(path) for path in asked.pairs}
-    if people.num_people < processes():
-        raise TrainerError(f"{people.num_people} people cannot be shared by {processes()} processes; start fewer")
-    whiten = whitener(asked.manifest, 0, config.whitening, device)
-    torch.manual_seed(asked.seed)
+    published = {path.name: lfw_pairs.read(path) for path in spec.pairs}
+    if people.num_people < world_size():
+        raise TrainerError(f"{people.num_people} people cannot be shared by {world_size()} processes; start fewer")
+    whiten = whitener(spec.manifest, 0, config.whitening, device)
+    torch.manual_seed(spec.seed)
     method = Pretraining(config, people.num_people).to(device)
-    run = HeadRun(runs / asked.name(), method.head)
+    run = HeadRun(runs / spec.name(), method.head)
     provenance = environment(device) | {"commit": commit(), "data": people.about, "overlap_audited": False}
     run.start(
-        {"method": "pretrain", "preset": asked.preset, "settings": asdict(config), "dataset": asked.manifest.stem,
-         "seed": asked.seed}, provenance,
+        {"method": "pretrain", "preset": spec.preset, "settings": asdict(config), "dataset": spec.manifest.stem,
+         "seed": spec.seed}, provenance,
     )  # fmt: skip
     judged = [("people", people.held_out, pairs_of_people(people.held_out_names))]
     judged += [(name, torch.from_numpy(faces), published_pairs(same)) for name, (faces, same) in published.items()]
-    if process() == 0:
+    if rank() == 0:
         start = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
     if not run.trained:
-        if not _train(method, people, whiten, run, asked.seed, progress if process() == 0 else _silent, interrupted):
+        if not _train(method, people, whiten, run, spec.seed, progress if rank() == 0 else _silent, interrupted):
             return None
-        if process() == 0:
+        if rank() == 0:
             _finish(run, method.encoder, people.about)
-    elif process() == 0:
+    elif rank() == 0:
         run.load_weights(method.encoder)
-    if process() > 0:
+    if rank() > 0:
         return None
     scores = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
     found = {"scores": scores, "random_start": start, "data": people.about}
@@ -223,20 +227,20 @@ def pretrain(
 
 
 def _train(
-    method: Pretraining, people: People, whiten: Whitener, run: Run, seed: int, progress: Report,
+    method: Pretraining, people: IdentityData, whiten: Whitener, run: Run, seed: int, progress: Report,
     interrupted: Callable[[], bool],
 ) -> bool:  # fmt: skip
     device = next(method.parameters()).device
 
-    def batches(stage: Stage, _: int, stream: int, first: int) -> Iterable[Portraits]:
+    def batches(stage: Stage, _: int, stream: int, first: int) -> Iterable[IdentityBatch]:
         return people.batches(stage.batch_size, whiten, stream, first, device)
 
-    with held_back() as signalled:
+    with deferred_signals() as signalled:
         done = train(
             method, batches, lambda: math.nan, run, seed=seed, report=progress,
-            interrupted=lambda: interrupted() or signalled(), agreed=agreed,
+            interrupted=lambda: interrupted() or signalled(), any_rank=any_rank,
         )  # fmt: skip
-    if not done and processes() > 1 and not interrupted():
+    if not done and world_size() > 1 and not interrupted():
         raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
     return done
 

@@ -175,7 +175,7 @@ def is_attainable(percent: float, num_faces: int, decimals: int = 2) -> bool:
     return bool(2 * abs(whole * nearest - printed * num_faces) <= num_faces)  # either way at a tie
 
 
-def verdict(
+def reproduction_verdict(
     printed: float,
     ours: float | None,
     interval: Sequence[float] | None,

@@ -58,10 +58,10 @@ def take(weights: Weights, method: Method) -> dict[str, Any]:
     Raises:
         LayoutError: the weights are another network's; the method is left as it was.
     """
-    if not method.ENCODERS:
+    if not method.ENCODER_MODULES:
         raise LayoutError(f"{type(method).__name__} has no encoder that starts from weights")
     encoders: dict[str, nn.Module] = {}
-    for name in method.ENCODERS:
+    for name in method.ENCODER_MODULES:
         part = method.get_submodule(name)
         for prefix in roots(part.state_dict()):
             inner = prefix.rstrip(".")
