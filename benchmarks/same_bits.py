@@ -2,7 +2,7 @@
 
 Of a manifest: rows, crops, folds, pairs and whitening of each; version 2 (crops in the rows' file) and version 3 are
 read alike. Of a run: weights by tensor name, and predictions. How files are stored is no part of it.
-Compare two folders: python benchmarks/same_bits.py BEFORE AFTER   (each with manifests/ and runs/; exit 1 if any differ)
+Compare two folders, each with manifests/ and runs/: python benchmarks/same_bits.py BEFORE AFTER   (exit 1: some differ)
 """
 
 import argparse

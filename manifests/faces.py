@@ -201,5 +201,5 @@ def _face_ids(path: Path, *_: int) -> str:
 def _unfit(manifest: Path, part: Part, found: str) -> ManifestError:
     return ManifestError(
         f"{folder(manifest) / part.name} {found}: it is not the part that was prepared with the rows of {manifest}; "
-        f"prepare it again: {prepare(manifest)}"
+        f"make it again: fertools prepare {manifest.stem}"
     )

@@ -253,7 +253,7 @@ def test_a_fold_needs_folds_and_pairs_of_these_rows(manifest, write_manifest, tm
     files.write_column(manifest, "fold", [row % 8 % 4 + 1 for row in range(48)], files.read_metadata(manifest))
     export(manifest, tmp_path / "same", "hf", TODAY, fold=4)
     files.write_column(manifest, "fold", [row % 8 % 3 + 1 for row in range(48)], files.read_metadata(manifest))
-    with pytest.raises(ExportError, match="drawn for other rows or folds; .*make-folds"):
+    with pytest.raises(ManifestError, match=r"drawn for other rows or folds \(fold differ\); .*make-folds"):
         export(manifest, tmp_path / "out", "hf", TODAY, fold=1)
     with pytest.raises(ManifestError, match="no folds; make them with: fertools make-folds"):
         export(write_manifest(), tmp_path / "out", "hf", TODAY, fold=1)

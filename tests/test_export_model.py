@@ -170,6 +170,6 @@ def test_the_command_writes_a_card_that_the_hub_reads(run, patterns, tmp_path):
     assert "drawn by code" in words and "An expression is not an emotion" in words
     assert "of the 12 for which it is known" in words and told["files"][WEIGHTS]["sha256"] in words
     provenance = run.read_json("provenance.json")
-    assert provenance["data"]["manifest_sha256"] in words
+    assert provenance["data"]["read"]["faces"] in words
     refused = CliRunner().invoke(app, [*asked_for, "--format", "gguf"])
     assert refused.exit_code == 1 and refused.stderr.startswith("error: no format 'gguf'")

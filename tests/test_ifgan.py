@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from manifest_files import copy_manifest
 from small_runs import CPU, cut_short, run_spec, silent
 
 from manifests import files
@@ -224,9 +225,8 @@ def with_images(manifest, folder, rows):
     images = [{"bytes": DEFAULT_CROP.encode(image), "path": "x.pgm"} for image in pixels]
     place = faces.schema.get_field_index("image")
     other = faces.set_column(place, faces.schema.field("image"), pa.array(images, faces.schema.field("image").type))
-    copy = folder / manifest.name
+    copy = copy_manifest(manifest, folder / manifest.name)
     files.write([other], copy, files.read_metadata(manifest))
-    files.pairs_path(copy).write_bytes(files.pairs_path(manifest).read_bytes())
     return FoldData(copy, 1, CPU, plain=True)
 
 

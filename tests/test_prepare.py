@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifest_files import bytes_of
 from pictures import png_header
 
 from fertools.datasets import DATASETS
@@ -123,8 +124,12 @@ def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(crops, tmp_p
     begun = []
     ready(crops, stopped, progress=lambda done, *_: begun.append(done))
     assert begun[0] >= 40  # what was done is not done again
-    assert (stopped / "affectnet.parquet").read_bytes() == (whole / "affectnet.parquet").read_bytes()
-    assert sorted(path.name[:14] for path in stopped.iterdir()) == [".affectnet.led", "affectnet.parq"]
+    assert bytes_of(stopped / "affectnet.parquet") == bytes_of(whole / "affectnet.parquet")
+    assert sorted(path.name[:14] for path in stopped.iterdir()) == [
+        ".affectnet.led",
+        "affectnet.face",
+        "affectnet.parq",
+    ]
 
 
 def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
@@ -142,7 +147,7 @@ def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
     assert run.returncode == 130 and "the same command goes on from here" in told
     subprocess.run(command, check=True, capture_output=True)
     ready(crops, tmp_path / "whole")
-    assert (tmp_path / "out/affectnet.parquet").read_bytes() == (tmp_path / "whole/affectnet.parquet").read_bytes()
+    assert bytes_of(tmp_path / "out/affectnet.parquet") == bytes_of(tmp_path / "whole/affectnet.parquet")
 
 
 def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
@@ -171,5 +176,5 @@ def test_a_raw_folder_without_a_labelled_image_is_refused(drawn_raw, tmp_path):
 def test_one_and_two_processes_give_the_same_bytes(drawn_raw, tmp_path):
     one = prepare(CKPLUS, drawn_raw, tmp_path / "one", engine=Engine("local", 1))
     two = prepare(CKPLUS, drawn_raw, tmp_path / "two", engine=Engine("local", 2))
-    assert (tmp_path / "one/ckplus.parquet").read_bytes() == (tmp_path / "two/ckplus.parquet").read_bytes()
+    assert bytes_of(tmp_path / "one/ckplus.parquet") == bytes_of(tmp_path / "two/ckplus.parquet")
     assert dataclasses.replace(one, manifest="") == dataclasses.replace(two, manifest="")

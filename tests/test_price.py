@@ -1,13 +1,12 @@
 import dataclasses
 import json
-import shutil
 import tempfile
 
 import pytest
+from manifest_files import copy_manifest
 from small_runs import CPU, run_spec, silent
 
-from manifests import files
-from manifests.provenance import file_sha256
+from trainer.data.provenance import pairs_read
 from trainer.experiments import price, reproduce
 from trainer.experiments.papers.item import Item, Variant
 from trainer.methods import METHODS
@@ -19,8 +18,7 @@ STEPS = {"stages": {"classifier": [10.0] * 5}, "inference": [120.0] * 5}  # imag
 @pytest.fixture
 def grid(patterns, tmp_path, monkeypatch):
     """Bright squares under CK+'s name: in each of four folds 24 faces are trained on, 12 validate and 12 test."""
-    for place in (lambda path: path, files.pairs_path):
-        shutil.copy(place(patterns), place(tmp_path / "ckplus.parquet"))
+    copy_manifest(patterns, tmp_path / "ckplus.parquet")
     for name in ("resnet", "dicefer"):
         small = {"width": 4, "batch_size": 12} | ({"epochs": 5} if name == "resnet" else {})
         monkeypatch.setitem(METHODS[name].PRESETS, "tiny", dataclasses.replace(METHODS[name].PRESETS["demo"], **small))
@@ -83,7 +81,7 @@ def test_what_is_done_has_no_price(grid):
     for job in reproduce.jobs(RESNET, grid):
         job.path.parent.mkdir(parents=True)
         job.path.write_text("{}")
-        provenance = {"data": {"manifest_sha256": file_sha256(grid.manifests / "ckplus.parquet")}}
+        provenance = {"data": {"read": pairs_read(grid.manifests / "ckplus.parquet")}}
         (job.path.parent / "provenance.json").write_text(json.dumps(provenance))
     assert price.measurements({"one": RESNET}, grid) == []
     assert price.price({"one": RESNET}, grid)["all"] == {"jobs": 0, "training_minutes": 0.0, "judging_minutes": 0.0}

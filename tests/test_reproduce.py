@@ -1,8 +1,8 @@
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
+from manifest_files import copy_manifest
 from small_runs import CPU, silent
 
 from fertools.datasets.protocols import PROTOCOLS
@@ -26,18 +26,11 @@ SMALL = {
 }  # fmt: skip
 
 
-def copy(manifest, to):
-    """A manifest and its pairs under another name."""
-    to.parent.mkdir(exist_ok=True)
-    for place in (lambda path: path, files.pairs_path):
-        shutil.copy(place(manifest), place(to))
-
-
 @pytest.fixture
 def grid(patterns, tmp_path, monkeypatch):
     """Bright squares under CK+'s and London's names, and a preset that takes a second."""
     for name in ("ckplus", "folder"):
-        copy(patterns, tmp_path / f"{name}.parquet")
+        copy_manifest(patterns, tmp_path / f"{name}.parquet")
     for name, settings in SMALL.items():
         tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], **settings)
         monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
@@ -177,7 +170,7 @@ def test_a_run_of_another_manifest_is_not_taken_for_this_ones(grid):
     other = Run(grid.runs / "ckplus-dicefer-tiny-fold02-seed0")
     other.folder.mkdir(parents=True)
     other.write_json("scores.json", {})
-    other.write_json("provenance.json", {"data": {"manifest_sha256": "0" * 64}})
+    other.write_json("provenance.json", {"data": {"read": {"faces": "0" * 64}}})
     for look in (reproduce.jobs, lambda *args: reproduce.tabulate("paper/table", *args)):
         with pytest.raises(TrainerError, match=r"was trained on another ckplus.parquet; delete it, or choose other"):
             look(ITEM, grid)

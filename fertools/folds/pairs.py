@@ -94,6 +94,7 @@ def _bounded(limits: NDArray[np.int32], generator: np.random.Generator) -> Itera
         if len(random) == len(limits):
             yield products.view(np.int64)
         else:
+            draws.fill(0)  # whoever takes them may change them
             draws[random] = products
             yield draws
 
