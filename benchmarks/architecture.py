@@ -2,8 +2,9 @@
 
     python benchmarks/architecture.py [CHECKOUT ...]
 
-A room is what a listing of a package shows: a folder, or a file beside the folders. An arrow A -> B: a file of A imports
-one of B. A floor: a room stands on the one above the highest that it imports. A circle: rooms that import each other.
+A room is what a listing of a package shows: a folder, or a file beside the folders. An arrow A -> B: a file of A
+imports one of B. A floor: a room stands on the one above the highest that it imports. A circle: rooms that import each
+other.
 """
 
 import ast
