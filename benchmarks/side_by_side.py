@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from trainer.experiments.price import measurements, price
 
 from trainer.experiments.papers.item import Item, Variant
-from trainer.experiments.price import measurements, price
 from trainer.experiments.reproduce import Grid
 from trainer.runs.atomic import write_whole
-from trainer.runs.device import pick_device
-from trainer.runs.run import environment
+from trainer.runs.device import environment, pick_device
 
 STAGES = ("expression", "identity", "classifier")
 

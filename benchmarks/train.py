@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
+from trainer.experiments.bench import product_rate
 
 from fertools.datasets import DATASETS
 from fertools.drawn.corpus import draw
@@ -46,14 +47,12 @@ from fertools.preparation.prepare import prepare
 from manifests import files
 from trainer.data.fold_data import FoldData
 from trainer.experiments import cost
-from trainer.experiments.bench import product_rate
 from trainer.methods import build, dicefer, find_method, ifgan
 from trainer.methods.base import Faces, Method, Pairs, Stage
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss
 from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks.critics import positions, whole
-from trainer.runs.device import pick_device
-from trainer.runs.run import environment
+from trainer.runs.device import environment, pick_device
 from trainer.training.fit import RunSpec
 from trainer.training.precision import StepRunner
 
