@@ -1,15 +1,16 @@
-# make demo   the main job on drawn faces            make test    the tests
-# make check  ruff, mypy, tests                      make lock    pin the newest versions again
-# make docs   write docs/manifest.md and docs/cli.md from the code again
+# make demo    the main job on drawn faces            make test    all tests; make test PYTHON=python3.13: on that one
+# make quick   the unit tests, under a minute         make check   ruff, mypy and all tests, as CI runs them
+# make docs    write the generated pages again        make lock    pin the newest versions again
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check lock docs
+.PHONY: demo test quick check lint lock docs
 .DELETE_ON_ERROR:
 
 # In a folder of its own, so that no data of yours is in the way.
-demo: .venv/done
+demo: $(VENV)/done
 	@mkdir -p demo && cd demo && export PATH="$(CURDIR)/$(BIN):$$PATH" && set -ex && \
 	fertools draw ck+ && \
 	fertools prepare ck+ && \
@@ -18,26 +19,30 @@ demo: .venv/done
 	trainer fit --fold 3 --preset demo --method resnet && \
 	trainer report runs/ckplus-dicefer-demo-fold03-seed0 runs/ckplus-resnet-demo-fold03-seed0
 
-test: .venv/done
-	$(BIN)/pytest --quiet
+test: $(VENV)/done
+	$(BIN)/pytest --quiet --numprocesses 2
 
-check: .venv/done
+quick: $(VENV)/done
+	$(BIN)/pytest --quiet --numprocesses 2 tests/unit
+
+lint: $(VENV)/done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --quiet
 
-docs: .venv/done
+check: lint test
+
+docs: $(VENV)/done
 	$(BIN)/python docs/generate.py
 
 # The environment is made once; it is made again when a pinned version or the package list changes.
-.venv/done: requirements.lock pyproject.toml
-	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --require-hashes \
+$(VENV)/done: requirements.lock pyproject.toml
+	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --require-hashes \
 		-r <(awk '/^uv==/,!/\\$$/' requirements.lock); }
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock: .venv/done
+lock: $(VENV)/done
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--extra dev --generate-hashes --no-emit-index-url --output-file requirements.lock pyproject.toml

@@ -70,10 +70,10 @@ def pages() -> dict[Path, str]:
     )  # fmt: skip
     commands = [
         subprocess.run(
-            [sys.executable, "-m", "typer", f"{name}.cli", "utils", "docs", "--name", name],
+            [sys.executable, "-m", "typer", module, "utils", "docs", "--name", module.partition(".")[0]],
             capture_output=True, text=True, check=True,
         ).stdout
-        for name in ("fertools", "trainer")
+        for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
     cli = "\n".join(line.rstrip() for line in "\n".join(commands).strip().splitlines()) + "\n"
     return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}

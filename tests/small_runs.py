@@ -28,7 +28,7 @@ def run_spec(manifest, method, *settings, fold=1, seed=0, preset="demo"):
 
 
 class Stop:
-    """Interrupts a training after so many epochs, or steps: what reports, and what is asked."""
+    """Interrupts a training after so many epochs, or steps: its `report` and `should_stop` are what `fit` calls."""
 
     def __init__(self, epochs=math.inf, steps=math.inf):
         self.epochs, self.steps = epochs, steps
@@ -36,14 +36,14 @@ class Stop:
     def report(self, *_):
         self.epochs -= 1
 
-    def run_spec(self):
+    def should_stop(self):
         self.steps -= 1
         return self.epochs <= 0 or self.steps < 0
 
 
 def cut_short(ask, runs, **when):
     stop = Stop(**when)
-    return fit(ask, runs, CPU, stop.report, stop.run_spec)
+    return fit(ask, runs, CPU, stop.report, stop.should_stop)
 
 
 def weights(run):

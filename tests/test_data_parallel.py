@@ -163,14 +163,14 @@ def trained(rank, manifest, folder):
                 with pytest.raises(KeyboardInterrupt):
                     library.fit(spec, folder / "cut", CPU, silent)
             else:
-                assert not library.fit(spec, folder / "cut", CPU, silent, Stop(steps=5).run_spec).trained
+                assert not library.fit(spec, folder / "cut", CPU, silent, Stop(steps=5).should_stop).trained
             library.fit(spec, folder / "cut", CPU, silent)
             batches_seen.clear()
 
 
 def begun(rank, manifest, folder):
     """Begin a training that one process will resume; then be refused."""
-    library.fit(run_spec(manifest, "resnet", "batch_size=6"), folder / "begun", CPU, silent, Stop(steps=3).run_spec)
+    library.fit(run_spec(manifest, "resnet", "batch_size=6"), folder / "begun", CPU, silent, Stop(steps=3).should_stop)
     with pytest.raises(TrainerError, match="process 1 of 2 has other settings or data than process 0"):
         library.fit(run_spec(manifest, "resnet", seed=rank), folder / "other", CPU, silent)
     with pytest.raises(TrainerError, match="batch_size=5 cannot be split evenly over 2 processes"):

@@ -151,18 +151,18 @@ def test_on_a_gpu_compiled_steps_are_those_of_eager_ones_and_a_run_is_judged(nam
 import dataclasses
 from pathlib import Path
 import torch
-from small_runs import asked, silent
+from small_runs import run_spec, silent
 from test_execution import GPU, assert_alike, logged
 from trainer.runs.device import pick_device
 from trainer.training import fit
-from trainer.training.precision import Execution
+from trainer.training.precision import StepRunner
 
 device = pick_device("cuda")
 patterns = Path({str(patterns)!r})
-reference = logged(patterns, {name!r}, Execution("float32"), device)
-assert_alike(logged(patterns, {name!r}, Execution("float32", True), device), reference, 1e-3, 0.9999)
-assert_alike(logged(patterns, {name!r}, Execution("bf16", True), device), reference, 0.05, 0.98)
-ask = dataclasses.replace(asked(patterns, {name!r}), execution=Execution(compiled=True))
+reference = logged(patterns, {name!r}, StepRunner("float32"), device)
+assert_alike(logged(patterns, {name!r}, StepRunner("float32", True), device), reference, 1e-3, 0.9999)
+assert_alike(logged(patterns, {name!r}, StepRunner("bf16", True), device), reference, 0.05, 0.98)
+ask = dataclasses.replace(run_spec(patterns, {name!r}), step_runner=StepRunner(compiled=True))
 run = fit.fit(ask, Path({str(tmp_path)!r}), device, silent)
 print(run.finished, run.read_json("provenance.json")["compiled"])
 """
