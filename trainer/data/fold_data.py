@@ -1,6 +1,5 @@
 """A manifest to batches: crops come to the device as uint8, and are turned, cut and whitened there."""
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -33,6 +32,7 @@ from trainer.data.crops import (
 )
 from trainer.data.provenance import pairs_read, whitening_read
 from trainer.methods.base import Faces, Method, Pairs
+from trainer.runs.distributed import global_batches, local_share
 
 CUT_AT_ONCE = 32  # faces of 112 px; of larger ones as many pixels
 MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
@@ -93,7 +93,7 @@ class FoldData:
         expressions: Collection[str] = (), memory: float | None = None,
     ) -> "FoldData":  # fmt: skip
         """Read them as a method with these settings sees them."""
-        return cls(manifest, fold, device, expressions, kind.PLAIN, settings.get("color", False), memory)
+        return cls(manifest, fold, device, expressions, kind.INPUT == "plain", settings.get("color", False), memory)
 
     def _keep(self, expressions: Collection[str]) -> None:
         """Leave out the faces, and the pairs, of all other expressions."""
@@ -152,7 +152,7 @@ class FoldData:
         comes before batch `first` is drawn and not made.
         Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
         epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
-        Of a `share` (k, n), process k of n, every batch is the near-equal k-th part of what one process would see.
+        Of a `share` (rank, num_ranks), every batch is the rank-th equal part of the global batch (`global_batches`).
         """
         generator = torch.Generator().manual_seed(seed)
         sides = self._sides(reads, epoch)
@@ -162,12 +162,7 @@ class FoldData:
             classes = self._pool_classes[sides[0]]
             shares = 1 / torch.bincount(classes)[classes].double()
             order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
-        batches = order.tensor_split(math.ceil(len(order) / batch_size))
-        if share[1] > 1 and len(batches[-1]) < 2 * share[1]:
-            raise schema.ManifestError(
-                f"{share[1]} processes share batches of {len(batches[-1])}, and each needs two faces at least: choose "
-                "a larger batch_size, or start fewer processes"
-            )
+        batches = global_batches(order, batch_size, share[1])
         with closing(stream(self._pool, self._drawn(batches, sides, generator, first, share))) as gathered:
             for crops, (places, variants) in gathered:
                 images = [
@@ -182,9 +177,9 @@ class FoldData:
         share: tuple[int, int],
     ) -> Iterator[tuple[Tensor, tuple[Tensor, list[Tensor]]]]:  # fmt: skip
         """Yield a process's share of each batch: places of all sides, with those of the first side and all variants."""
-        process, processes = share
+        rank, num_ranks = share
         for number, members in enumerate(batches):
-            mine = torch.arange(len(members)).tensor_split(processes)[process]
+            mine = local_share(torch.arange(len(members)), rank, num_ranks)
             variants = [self._draw(len(members), generator)[mine] for _ in sides]
             if number >= first:
                 places = [side[members[mine]] for side in sides]

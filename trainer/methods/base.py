@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -74,7 +74,7 @@ class Method(nn.Module, ABC):
     wherever its manifest is. Of its settings, `size` is that of what its networks see, `color` whether it is in colour.
     """
 
-    PLAIN: ClassVar[bool] = False  # sees levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
+    INPUT: ClassVar[Literal["plain", "whitened"]] = "whitened"  # plain: levels from -1 to 1, augmented as IF-GAN's are
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
     ENCODER_MODULES: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights

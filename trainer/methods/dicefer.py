@@ -24,7 +24,7 @@ from trainer.methods.optimizers import adamw, minimise
 from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, flatten_map, positions
 from trainer.networks.encoder import Encoder, PairEncoder
 from trainer.networks.heads import Classifier, Discriminator
-from trainer.runs.distributed import all_gather, all_gather_own_first, local_sizes, world_size
+from trainer.runs.distributed import world_size
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}
@@ -62,7 +62,6 @@ class DiceFerConfig:
     discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
     joint: bool = False  # (ours) stage 2 goes on with stage 1's objective and hides I from E as well as E from I
     finetuned: bool = False  # (ours) the classifier's gradient reaches E
-    gathered: bool = False  # (ours) of several processes, codes of all are negatives: more, so another estimate
 
     def __post_init__(self) -> None:
         """Refuse unknown names."""
@@ -82,19 +81,17 @@ class DiceFerConfig:
 class Critics(nn.Module):
     """The global and the local critic of one stage.
 
-    Where they are `gathered`, a process scores its maps with the codes of all processes, and estimates are made of the
-    scores of all: as one process would make them of the whole batch. Else each estimates from its share, whose fewer
-    negatives lower the ceiling of InfoNCE and raise the bias of Donsker-Varadhan.
+    Of several ranks, each estimates from its share of the batch, whose fewer negatives lower the ceiling of InfoNCE and
+    raise the bias of Donsker-Varadhan.
     """
 
     def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
         super().__init__()
         critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
-        self.flatten_map = critic(channels * NUM_POSITIONS, *rest)
-        self.local = critic(channels, *rest)
-        self.gathered = config.gathered
-        self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
-        self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
+        self.global_critic = critic(channels * NUM_POSITIONS, *rest)
+        self.local_critic = critic(channels, *rest)
+        self.only_local = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
+        self.register_buffer("global_average", torch.full((1,), -math.inf))  # MINE's, in log space
         self.register_buffer("local_average", torch.full((NUM_POSITIONS,), -math.inf))
 
     def forward(self, feature_map: Tensor, codes: Tensor, estimator: str, classes: Tensor) -> dict[str, Tensor]:
@@ -103,19 +100,16 @@ class Critics(nn.Module):
         `nats` is a lower bound from the global scores, or the local ones where these alone are trained: InfoNCE where
         they were trained by it, else Donsker-Varadhan.
         """
-        sizes = local_sizes(len(codes)) if self.gathered else []
-        if sizes:
-            codes, classes = all_gather_own_first(codes.float(), sizes), all_gather_own_first(classes, sizes)
-        whole_scores = _everybodys(self.flatten_map(flatten_map(feature_map), codes, classes), sizes)
-        local_scores = _everybodys(self.local(positions(feature_map), codes, classes), sizes)
+        global_scores = self.global_critic(flatten_map(feature_map), codes, classes)
+        local_scores = self.local_critic(positions(feature_map), codes, classes)
         found = {
-            "global": self._estimate(estimator, whole_scores, "whole_average"),
+            "global": self._estimate(estimator, global_scores, "global_average"),
             "local": self._estimate(estimator, local_scores, "local_average"),
         }
         if estimator in ("dv", "nce"):  # bounds themselves
-            return found | {"nats": found["local" if self.tell_locally else "global"].detach()}
-        told = local_scores if self.tell_locally else whole_scores
-        return found | {"nats": donsker_varadhan(*(scores.detach() for scores in told)).mean()}
+            return found | {"nats": found["local" if self.only_local else "global"].detach()}
+        scores = local_scores if self.only_local else global_scores
+        return found | {"nats": donsker_varadhan(*(side.detach() for side in scores)).mean()}
 
     def _estimate(self, estimator: str, scores: tuple[Tensor, Tensor], average: str) -> Tensor:
         if estimator != "mine":
@@ -123,20 +117,6 @@ class Critics(nn.Module):
         estimate, renewed = mine(*scores, self.get_buffer(average))
         self.get_buffer(average).copy_(renewed)
         return estimate.mean()
-
-
-def _everybodys(scores: tuple[Tensor, Tensor], sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return the scores of all processes' maps.
-
-    Args:
-        scores: of this process's, joint and marginal.
-        sizes: how many maps each process has; of none, scores are not gathered.
-    """
-    if not sizes:
-        return scores
-    joint, marginal = scores
-    times = len(marginal) // len(joint)
-    return all_gather(joint, sizes), all_gather(marginal, [times * size for size in sizes])
 
 
 class DiceFer(Method):
@@ -286,7 +266,7 @@ class DiceFer(Method):
 
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""
-        num = self.config.batch_size // (1 if self.config.gathered else world_size())
+        num = self.config.batch_size // world_size()
         num_negatives = num * (1 if self.config.negatives == "shift" else num - 1)
         found = {
             "the critic diverges: it claims more information than the batch can show":

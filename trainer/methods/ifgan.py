@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from trainer.methods.base import Faces, Method, Stage, resized
 from trainer.methods.config import ConfigError, one_of
-from trainer.methods.objectives.losses import island_step, picture_loss, realism_loss, reconstruction_loss, spread
+from trainer.methods.objectives.island import IslandLoss
+from trainer.methods.objectives.losses import picture_loss, realism_loss, reconstruction_loss, spread
 from trainer.methods.optimizers import adam, minimise
 from trainer.networks.patchgan import PatchGan
 from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
 from trainer.networks.unet import UNet
-from trainer.runs.distributed import all_gather, local_sizes
 
 STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
 PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size
@@ -69,13 +69,11 @@ class IfGanConfig:
 class IfGan(Method):
     """IF-GAN: the face of an average person with each face's expression, generated, and read with it."""
 
-    PLAIN = True
+    INPUT = "plain"
     Config = IfGanConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"joint": ("generator", "discriminator", "classifier")}
     averages: Tensor
-    centres: Tensor
-    centre_counts: Tensor
 
     def __init__(self, config: IfGanConfig, num_expressions: int) -> None:
         super().__init__()
@@ -88,9 +86,10 @@ class IfGan(Method):
         self.classifier = ResidualNet(config.classifier, read, num_expressions, config.classifier_width)
         unknown = torch.full((num_expressions, channels, config.size, config.size), torch.nan)  # until it trains
         self.register_buffer("averages", unknown)
-        self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
-        self.register_buffer("centre_counts", torch.zeros(num_expressions))
-        self._first_epoch = True
+        self.island_loss = IslandLoss(
+            num_expressions, self.classifier.num_features, config.centre_rate, config.island_pairwise,
+            config.island_reduction,
+        )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify by the face and what the generator makes of it."""
@@ -138,7 +137,7 @@ class IfGan(Method):
 
         yield Stage(
             "joint", config.epochs, config.batch_size, Faces, step, (critic, painter, reader),
-            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self._begin,
+            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self.island_loss.begin,
             stop_reason=_collapse, warning=self._concern,
         )  # fmt: skip
 
@@ -186,27 +185,9 @@ class IfGan(Method):
         if config.ce_real:
             read.append(self._read(faces, averages))
         entropies = [F.cross_entropy(logits.float(), classes) for _, logits in read]
-        island = self._island(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
+        island = self.island_loss(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
         minimise(config.classification_weight * sum(entropies) + config.island_weight * island, optimizer)
         return {"classification": entropies[0], "island": island}
-
-    def _begin(self, epoch: int) -> None:
-        self._first_epoch = epoch == 0
-
-    def _island(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Return the island loss, and move its centres."""
-        config, sizes = self.config, local_sizes(len(classes))
-        features, classes = (
-            all_gather(features.float(), sizes),
-            all_gather(classes, sizes),
-        )  # one loss, of all processes
-        loss, centres, counts = island_step(
-            features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
-            rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
-        )  # fmt: skip
-        self.centres.copy_(centres)
-        self.centre_counts.copy_(counts)
-        return loss
 
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""

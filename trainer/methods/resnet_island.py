@@ -4,16 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.methods.base import Faces, Method, Stage
 from trainer.methods.config import ConfigError, one_of
-from trainer.methods.objectives.losses import island_step
+from trainer.methods.objectives.island import IslandLoss
 from trainer.methods.optimizers import adam, minimise
 from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
-from trainer.runs.distributed import all_gather, local_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +43,10 @@ class ResNetIslandConfig:
 class ResNetIsland(Method):
     """ResNet-101 on labels and the island loss, IF-GAN's baseline."""
 
-    PLAIN = True
+    INPUT = "plain"
     Config = ResNetIslandConfig
     PRESETS: ClassVar[dict[str, Any]] = {}
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("classifier",)}
-    centres: Tensor
-    centre_counts: Tensor
 
     def __init__(self, config: ResNetIslandConfig, num_expressions: int) -> None:
         super().__init__()
@@ -58,9 +54,10 @@ class ResNetIsland(Method):
             raise ConfigError(f"width={config.width}: ImageNet's weights are of {IMAGENET_WIDTH}; --set imagenet=false")
         self.config = config
         self.classifier = ResidualNet(config.classifier, 3 if config.color else 1, num_expressions, config.width)
-        self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
-        self.register_buffer("centre_counts", torch.zeros(num_expressions))
-        self._first_epoch = True
+        self.island_loss = IslandLoss(
+            num_expressions, self.classifier.num_features, config.centre_rate, config.island_pairwise,
+            config.island_reduction,
+        )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify."""
@@ -85,32 +82,15 @@ class ResNetIsland(Method):
         def step(batch: Faces) -> dict[str, Tensor]:
             features, logits = self.classifier(batch.image)
             entropy = F.cross_entropy(logits.float(), batch.expression)
-            island = self._island(features, batch.expression)
+            island = self.island_loss(features, batch.expression)
             minimise(config.classification_weight * entropy + config.island_weight * island, optimizer)
             return {"classification": entropy, "island": island}
 
         yield Stage(
             "classifier", config.epochs, config.batch_size, Faces, step, (optimizer,),
-            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self._begin, selects=True,
+            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self.island_loss.begin,
+            selects=True,
         )  # fmt: skip
-
-    def _begin(self, epoch: int) -> None:
-        self._first_epoch = epoch == 0
-
-    def _island(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Return the island loss, and move its centres."""
-        config, sizes = self.config, local_sizes(len(classes))
-        features, classes = (
-            all_gather(features.float(), sizes),
-            all_gather(classes, sizes),
-        )  # one loss, of all processes
-        loss, centres, counts = island_step(
-            features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
-            rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
-        )  # fmt: skip
-        self.centres.copy_(centres)
-        self.centre_counts.copy_(counts)
-        return loss
 
 
 PAPER = ResNetIslandConfig()

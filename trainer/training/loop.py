@@ -1,4 +1,4 @@
-"""The one training loop: epochs, seeds, learning rates, checkpoints, the best epoch; a stage owns its step."""
+"""The training loop: epochs, seeds, learning rates, checkpoints, selection of the best epoch. A stage owns its step."""
 
 import hashlib
 import math
@@ -12,26 +12,29 @@ from torch import Tensor
 
 from trainer.errors import TrainerError
 from trainer.methods.base import Method, Stage
+from trainer.runs.distributed import any_rank, rank, world_size
 from trainer.runs.run import Run
+from trainer.runs.signals import deferred_signals
+from trainer.training.data_parallel import data_parallel_stage
 from trainer.training.precision import AUTO, StepRunner
 
-Batches = Callable[[Stage, int, int, int], Iterable[Any]]  # stage, epoch, seed of the epoch, batches to leave out
-Report = Callable[[str, int, int, dict[str, float]], None]  # stage, epoch from 1, epochs, what was logged
-SAVE_SECONDS = 300.0  # an epoch that lasts longer is saved in between
+Batches = Callable[[Stage, int, int, int], Iterable[Any]]  # stage, epoch, seed of the epoch, batches to skip
+Report = Callable[[str, int, int, dict[str, float]], None]  # stage, epoch from 1, epochs, logged values
+SAVE_SECONDS = 300.0  # longer epochs save a checkpoint in between
 MAX_SAVING = 0.05  # share of the time that saving may take: where saving is slow, not every epoch is saved
 
 
 class TrainingError(TrainerError):
-    """A training that cannot go on; the message names the stage, the epoch and the cause."""
+    """A training that cannot continue; the message names the stage, the epoch and the cause."""
 
 
 @dataclass
 class Progress:
-    """How far a training is: epochs of the stage at hand that are done, and the best of them; steps of the next.
+    """How far a training is: the stage, the epochs of it that are done and the best of them, the steps of the next.
 
     Attributes:
-        sums: what the steps of an unfinished epoch have logged, summed.
-        seconds: that these steps took.
+        sums: sums of the values that the steps of an unfinished epoch have logged.
+        seconds: duration of these steps.
     """
 
     stage: int = 0
@@ -44,7 +47,7 @@ class Progress:
 
 
 class Keeper:
-    """Writes checkpoints, and knows when the next is due."""
+    """Writes checkpoints, and decides when the next is due."""
 
     def __init__(self, run: Run, method: Method, progress: Progress) -> None:
         self.run, self.method, self.progress = run, method, progress
@@ -54,7 +57,7 @@ class Keeper:
         """Write a checkpoint.
 
         Raises:
-            TrainerError: what an unfinished epoch has logged, or a weight, is not finite; the disk is full.
+            TrainerError: a logged value or a weight is not finite, or the disk is full.
         """
         _means(stage, self.progress)
         started = time.perf_counter()
@@ -71,29 +74,41 @@ class Keeper:
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
     first_stage: int = 0, report: Report = lambda *_: None, interrupted: Callable[[], bool] = lambda: False,
-    share: Callable[[Stage, Method], Stage] = lambda stage, _: stage, any_rank: Callable[[bool], bool] = bool,
     step_runner: StepRunner = AUTO,
 ) -> bool:  # fmt: skip
-    """Run every stage, from the run's checkpoint where there is one.
+    """Run every stage, from the run's checkpoint if there is one.
 
-    Every epoch draws from a stream of its own (seed, stage, epoch), and a checkpoint within an epoch holds how far
-    that stream is, so that a resumed training is the training it would have been, to the bit.
+    Every epoch has its own random stream, seeded by seed, stage and epoch, and a checkpoint within an epoch holds the
+    generator's state: a resumed training ends with the same bits as an uninterrupted one.
 
     Args:
+        batches: the batches of an epoch; of several ranks, this rank's share of each.
         validate: accuracy on the validation fold, for stages that select their best epoch.
-        first_stage: how many stages are done already, elsewhere.
-        interrupted: asked after each step whether to write a checkpoint and stop.
-        share: makes a stage one that several processes step through together.
-        agreed: whether any of these processes wants what this one may want: to stop, or to save.
-        execution: how steps are carried out.
+        first_stage: index of the first stage to train.
+        report: called after each epoch, on rank 0.
+        interrupted: called after each step: whether to write a checkpoint and stop. Ctrl-C and SIGTERM do the same, and
+            then end the process.
 
     Returns:
         Whether the training is done.
 
     Raises:
-        TrainingError: what a stage logs is not finite, the stage complains (of a collapse, say), or memory is short.
-        TrainerError: a checkpoint cannot be written, or no longer be read.
+        TrainingError: a logged value is not finite, the stage gives a reason to stop (a collapse), or memory is short.
+        TrainerError: a checkpoint cannot be written or read.
     """
+    with deferred_signals() as signalled:
+        done = _train(
+            method, batches, validate, run, seed, first_stage, report, lambda: interrupted() or signalled(), step_runner
+        )
+    if not done and world_size() > 1 and not interrupted():
+        raise KeyboardInterrupt  # the signal was another rank's: one to this rank has been raised by now
+    return done
+
+
+def _train(
+    method: Method, batches: Batches, validate: Callable[[], float], run: Run, seed: int, first_stage: int,
+    report: Report, interrupted: Callable[[], bool], step_runner: StepRunner,
+) -> bool:  # fmt: skip
     saved = run.checkpoint()
     progress = Progress(**saved.progress) if saved else Progress(stage=first_stage)
     keeper = Keeper(run, method, progress)
@@ -102,7 +117,7 @@ def train(
         return any_rank(interrupted() or also)
 
     device = next(method.parameters()).device
-    stages = (share(step_runner.wrap_stage(stage, device), method) for stage in method.stages())
+    stages = (data_parallel_stage(step_runner.wrap_stage(stage, device), method) for stage in method.stages())
     for index, stage in enumerate(stages):
         if index < progress.stage:
             continue
@@ -128,7 +143,8 @@ def train(
                 if epoch + 1 == stage.epochs:
                     run.load_best(method)
             run.log(stage.name, epoch, logged, stage.warning(logged))
-            report(stage.name, epoch + 1, stage.epochs, logged)
+            if rank() == 0:
+                report(stage.name, epoch + 1, stage.epochs, logged)
             stop = wanted()
             if wanted(keeper.is_due()) or stop or epoch + 1 == stage.epochs:
                 keeper.save(stage)
@@ -141,10 +157,10 @@ def _epoch(
     keeper: Keeper, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
     wanted: Callable[[bool], bool],
 ) -> bool:  # fmt: skip
-    """Train what is left of an epoch, and add up what its steps log; return whether it is done."""
+    """Train the rest of an epoch, and sum the logged values of its steps; return whether it is done."""
     method, progress, started = keeper.method, keeper.progress, time.perf_counter()
     stream = int.from_bytes(hashlib.sha256(f"{seed} {stage.name} {progress.epoch}".encode()).digest()[:8]) >> 1
-    torch.manual_seed(stream)
+    torch.manual_seed(stream + rank())  # ranks have the same samples, and other noise
     method.train()
     device = next(method.parameters()).device
     if random and progress.step:
@@ -157,7 +173,7 @@ def _epoch(
         progress.seconds = before + time.perf_counter() - started
 
     try:
-        for number, batch in enumerate(batches(stage, progress.epoch, stream, first), start=first + 1):
+        for step, batch in enumerate(batches(stage, progress.epoch, stream, first), start=first + 1):
             if progress.step > first and wanted(keeper.is_due(SAVE_SECONDS)):
                 note()
                 keeper.save(stage)
@@ -165,22 +181,22 @@ def _epoch(
                     return False
             logged = stage.step(batch)
             sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
-            progress.step = number
+            progress.step = step
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"stage {stage.name}, epoch {progress.epoch + 1}: {device} is short of memory; a smaller batch_size (it is "
-            f"{stage.batch_size}), or fewer runs at once (--side-by-side), need less. The same command goes on from "
-            "the last checkpoint"
+            f"stage {stage.name}, epoch {progress.epoch + 1}: {device} is out of memory; use a smaller batch_size (it "
+            f"is {stage.batch_size}) or fewer runs at once (--side-by-side). The same command resumes from the last "
+            "checkpoint"
         ) from error
     note()
     return True
 
 
 def _means(stage: Stage, progress: Progress) -> dict[str, float]:
-    """Return the means of what the steps of an epoch have logged.
+    """Return the means over steps of an epoch's logged values.
 
     Raises:
-        TrainingError: one is not finite.
+        TrainingError: a mean is not finite.
     """
     means = {name: value / progress.step for name, value in progress.sums.items()}
     for name, value in means.items():
@@ -193,7 +209,7 @@ def _means(stage: Stage, progress: Progress) -> dict[str, float]:
 
 
 def _close(stage: Stage, progress: Progress) -> dict[str, float]:
-    """Return the means of what the steps of an epoch have logged, and go on to the next epoch."""
+    """Return the means of an epoch's logged values, and move progress to the next epoch."""
     means = _means(stage, progress)
     if stop_reason := stage.stop_reason(means, progress.epoch, stage.epochs):
         raise TrainingError(f"stage {stage.name}, epoch {progress.epoch + 1}: {stop_reason}")
@@ -203,13 +219,13 @@ def _close(stage: Stage, progress: Progress) -> dict[str, float]:
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:
-    """Return how far the streams of chance are that a step may draw from."""
+    """Return the states of the random generators that a step may draw from, by kind of device."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def restore_random_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """Put the streams of chance back to where they were."""
+    """Set the states of the random generators."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
