@@ -19,7 +19,7 @@ _HUGGINGFACE = {"info": {"features": {"image": {"_type": "Image"}}}}
 _DICTIONARY = ("expression", "subject", "group", "sequence", "role", "reason", "dataset", "label", "split")
 _OWN_KEYS = (b"manifest_version", b"huggingface", b"ARROW:schema", b"pandas")
 _AS_THEY_ARE = ("image.bytes", "image.path", "partner")  # images to be read in place; partners, which are random
-_SPLIT = ("anchor",)  # ascending numbers: bytes of one weight beside each other hardly take any room
+_ASCENDING = pa.field("anchor", pa.int32(), nullable=False)  # bytes of one weight side by side hardly take any room
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def open_writer(where: Path | io.RawIOBase, schema: pa.Schema, metadata: Mapping
         where,
         schema.with_metadata(_encode(metadata)),
         compression={leaf: "none" if leaf in _AS_THEY_ARE else "zstd" for leaf in _leaves(schema)},
-        column_encoding={name: "BYTE_STREAM_SPLIT" for name in _SPLIT if name in schema.names} or None,
+        column_encoding={"anchor": "BYTE_STREAM_SPLIT"} if _ASCENDING in schema else None,
         use_dictionary=[name for name in _DICTIONARY if name in schema.names],
         write_statistics=[name for name in schema.names if name not in ("image", "anchor", "partner")],
     )

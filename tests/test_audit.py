@@ -14,6 +14,7 @@ from fertools.cli import app
 from fertools.folds.assign import step_folds
 from fertools.identities.embed import Embedder
 from fertools.identities.group import group
+from manifests import faces as crops
 from manifests import files
 from manifests.crop import DEFAULT_CROP
 
@@ -260,6 +261,7 @@ def test_faces_are_audited_against_all_of_another_dataset(write, tmp_path):
         image=[image(those) for those in pixels], subject=[*names[:11], "set/p5"], face_id=names, sequence=names,
         source_sha256=[f"{row + 99:064x}" for row in range(12)],
     )  # fmt: skip
+    crops.folder(other).rename(tmp_path / "other.faces")
     other = other.rename(tmp_path / "other.parquet")
     report = audit.against(write(), other)
     assert {leak.kind: leak.faces for leak in report.total.leaks} == {
