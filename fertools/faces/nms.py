@@ -41,7 +41,7 @@ def _operators() -> Any:
             "install torchvision again, in the version that belongs to this torch"
         )
     try:
-        torch.ops.load_library(str(libraries[0]))
+        torch.ops.load_library(str(libraries[0]))  # type: ignore[no-untyped-call]
     except OSError as error:
         raise FertoolsError(
             f"{libraries[0]} does not load with torch {torch.__version__} ({error}); install the torchvision that "

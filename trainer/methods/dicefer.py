@@ -22,8 +22,9 @@ from trainer.methods.objectives.losses import code_distance, discriminator_loss,
 from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
 from trainer.methods.optimizers import adamw, minimise
 from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, flatten_map, positions
-from trainer.networks.encoder import Encoder, PairEncoder
 from trainer.networks.heads import Classifier, Discriminator
+from trainer.networks.pair_encoder import PairEncoder
+from trainer.networks.resnet import ResNet
 from trainer.runs.distributed import all_gather, all_gather_own_first, local_sizes, world_size
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
@@ -163,11 +164,11 @@ class DiceFer(Method):
         super().__init__()
         self.config = config
         size = config.code_size
-        make = make_encoder or (lambda: Encoder(size, config.width, config.standardise))
+        make = make_encoder or (lambda: ResNet("resnet18", 1, size, config.width, config.standardise))
         self.expression_encoder = PairEncoder(make, config.shared)
         self.identity_encoder = PairEncoder(make, config.shared)
         anchor: Any = self.expression_encoder.sides[0]
-        channels = anchor.map_channels
+        channels = anchor.num_features
         self.expression_critics = Critics(channels, size, config)
         for critic in self.expression_critics.children():
             if isinstance(critic, BilinearCritic):

@@ -21,8 +21,9 @@ from trainer.methods.base import Faces, Method, Stage, resized
 from trainer.methods.config import ConfigError, one_of
 from trainer.methods.objectives.losses import island_step, picture_loss, realism_loss, reconstruction_loss, spread
 from trainer.methods.optimizers import adam, minimise
+from trainer.methods.pretrained.imagenet import load_imagenet
 from trainer.networks.patchgan import PatchGan
-from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.networks.resnet import DEPTHS, STANDARD_WIDTH, ResNet
 from trainer.networks.unet import UNet
 from trainer.runs.distributed import all_gather, local_sizes
 
@@ -85,7 +86,7 @@ class IfGan(Method):
         self.generator = UNet(channels, config.width, config.attention)
         self.discriminator = PatchGan(2 * channels, config.discriminator_width)
         read = channels if config.gen_only else 2 * channels
-        self.classifier = ResidualNet(config.classifier, read, num_expressions, config.classifier_width)
+        self.classifier = ResNet(config.classifier, read, num_expressions, config.classifier_width)
         unknown = torch.full((num_expressions, channels, config.size, config.size), torch.nan)  # until it trains
         self.register_buffer("averages", unknown)
         self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
@@ -118,10 +119,7 @@ class IfGan(Method):
         """Train all three networks in each step."""
         config = self.config
         if config.imagenet:
-            try:
-                self.classifier.load_imagenet(config.color)
-            except OSError as error:
-                raise ConfigError(str(error)) from error
+            load_imagenet(self.classifier, config.color)
         critic, painter, reader = map(self._adam, (self.discriminator, self.generator, self.classifier))
 
         def step(batch: Faces) -> dict[str, Tensor]:
@@ -148,10 +146,9 @@ class IfGan(Method):
 
     def _read(self, faces: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return E's features and logits of faces and their pictures."""
-        seen: tuple[Tensor, Tensor] = self.classifier(
-            pictures if self.config.gen_only else torch.cat([faces, pictures], dim=1)
-        )
-        return seen
+        images = pictures if self.config.gen_only else torch.cat([faces, pictures], dim=1)
+        _, features, logits = self.classifier(images)
+        return features, logits
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
         config = self.config
@@ -229,9 +226,9 @@ def _refuse(config: IfGanConfig) -> None:
     """
     if config.size % STEP or config.size < SMALLEST:
         raise ConfigError(f"size={config.size}: expected a multiple of {STEP} px from {SMALLEST} on")
-    if config.imagenet and config.classifier_width != IMAGENET_WIDTH:
+    if config.imagenet and config.classifier_width != STANDARD_WIDTH:
         raise ConfigError(
-            f"classifier_width={config.classifier_width}: ImageNet's weights are of width {IMAGENET_WIDTH}; "
+            f"classifier_width={config.classifier_width}: ImageNet's weights are of width {STANDARD_WIDTH}; "
             "train from random ones with --set imagenet=false"
         )
 

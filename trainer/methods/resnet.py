@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainer.methods.base import Faces, Method, Stage, cosine
 from trainer.methods.optimizers import adamw, minimise
-from trainer.networks.encoder import Encoder
+from trainer.networks import resnet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,19 @@ class ResNet(Method):
     def __init__(self, config: ResNetConfig, num_expressions: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.code_size, config.width)
+        self.encoder = resnet.ResNet("resnet18", 1, config.code_size, config.width)
         self.classifier = nn.Sequential(
             nn.BatchNorm1d(config.code_size), nn.ReLU(), nn.Linear(config.code_size, num_expressions)
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify."""
-        logits: Tensor = self.classifier(self.encoder(images)[1])
+        logits: Tensor = self.classifier(self.encoder(images).output)
         return logits
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
         """Return the code that is classified."""
-        return {"expression": self.encoder(images)[1]}
+        return {"expression": self.encoder(images).output}
 
     def stages(self) -> Iterator[Stage]:
         """Train everything on labels."""

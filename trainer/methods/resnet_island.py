@@ -12,7 +12,8 @@ from trainer.methods.base import Faces, Method, Stage
 from trainer.methods.config import ConfigError, one_of
 from trainer.methods.objectives.losses import island_step
 from trainer.methods.optimizers import adam, minimise
-from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.methods.pretrained.imagenet import load_imagenet
+from trainer.networks.resnet import DEPTHS, STANDARD_WIDTH, ResNet
 from trainer.runs.distributed import all_gather, local_sizes
 
 
@@ -54,36 +55,33 @@ class ResNetIsland(Method):
 
     def __init__(self, config: ResNetIslandConfig, num_expressions: int) -> None:
         super().__init__()
-        if config.imagenet and config.width != IMAGENET_WIDTH:
-            raise ConfigError(f"width={config.width}: ImageNet's weights are of {IMAGENET_WIDTH}; --set imagenet=false")
+        if config.imagenet and config.width != STANDARD_WIDTH:
+            raise ConfigError(f"width={config.width}: ImageNet's weights are of {STANDARD_WIDTH}; --set imagenet=false")
         self.config = config
-        self.classifier = ResidualNet(config.classifier, 3 if config.color else 1, num_expressions, config.width)
+        self.classifier = ResNet(config.classifier, 3 if config.color else 1, num_expressions, config.width)
         self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
         self.register_buffer("centre_counts", torch.zeros(num_expressions))
         self._first_epoch = True
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify."""
-        logits: Tensor = self.classifier(images)[1]
+        logits: Tensor = self.classifier(images).output
         return logits
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
         """Return the features that are classified."""
-        return {"expression": self.classifier(images)[0]}
+        return {"expression": self.classifier(images).features}
 
     def stages(self) -> Iterator[Stage]:
         """Train everything on labels."""
         config = self.config
         if config.imagenet:
-            try:
-                self.classifier.load_imagenet(config.color)
-            except OSError as error:
-                raise ConfigError(str(error)) from error
+            load_imagenet(self.classifier, config.color)
         betas = (config.beta1, config.beta2)
         optimizer = adam(self.classifier.parameters(), config.learning_rate, config.weight_decay, betas)
 
         def step(batch: Faces) -> dict[str, Tensor]:
-            features, logits = self.classifier(batch.image)
+            _, features, logits = self.classifier(batch.image)
             entropy = F.cross_entropy(logits.float(), batch.expression)
             island = self._island(features, batch.expression)
             minimise(config.classification_weight * entropy + config.island_weight * island, optimizer)

@@ -25,8 +25,8 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics.verification import Pairs, cosines, pairs_of_people, published_pairs, verification
 from trainer.methods.base import Faces, Method, Stage
 from trainer.methods.config import ConfigError, one_of, override
-from trainer.networks.encoder import Encoder
 from trainer.networks.margin import MARGINS, MarginHead, add_gradients
+from trainer.networks.resnet import ResNet
 from trainer.runs.checkpoint import Checkpoint
 from trainer.runs.distributed import any_rank, rank, world_size
 from trainer.runs.run import Run, environment
@@ -109,7 +109,7 @@ class Pretraining(Method):
     def __init__(self, config: PretrainConfig, num_people: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.code_size, config.width, standardise=True)
+        self.encoder = ResNet("resnet18", 1, config.code_size, config.width, standardise=True)
         self.head = MarginHead(config.code_size, num_people, config.head, config.margin, config.scale)
         self.optimizers = self._optimizer(self.encoder), self._optimizer(self.head)
 
@@ -119,7 +119,7 @@ class Pretraining(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return codes, which are alike by their cosine."""
-        codes: Tensor = self.encoder(images)[1]
+        codes: Tensor = self.encoder(images).output
         return codes
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
@@ -249,7 +249,7 @@ def _silent(*_: Any) -> None:
     """Report nothing, from processes but the first."""
 
 
-def _finish(run: Run, encoder: Encoder, data: dict[str, Any]) -> None:
+def _finish(run: Run, encoder: ResNet, data: dict[str, Any]) -> None:
     """Write the encoder alone, with what is to be known of it, and drop what only training needs."""
     about = {
         "source": f"{run.folder.name}: {data['people']} people of {data['title']}",
@@ -267,7 +267,7 @@ def judge(
     codes = []
     for batch in torch.split(faces, EVALUATION_BATCH):
         images = whiten(batch.to(device)[:, None].float() / 255)
-        codes.append(sum(encoder(side)[1].float().cpu() for side in (images, images.flip(3))))
+        codes.append(sum(encoder(side).output.float().cpu() for side in (images, images.flip(3))))
     return verification(cosines(torch.cat(codes).numpy(), pairs), pairs)
 
 
