@@ -258,17 +258,16 @@ def methods(as_json: AsJson = False) -> None:
 
     Example: trainer methods
     """
-    from trainer.methods import METHODS
+    from trainer.methods import METHODS, find_presets, title
 
     known = {
-        name: {preset: dataclasses.asdict(config) for preset, config in method.PRESETS.items()}
-        for name, method in METHODS.items()
+        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in METHODS
     }
     if as_json:
         typer.echo(json.dumps(known))
         return
     for name, presets in known.items():
-        typer.echo(f"{name}: {(METHODS[name].__doc__ or '').splitlines()[0]}")
+        typer.echo(f"{name}: {title(name)}")
         for setting in next(iter(presets.values())):
             values = "  ".join(f"{preset} {settings[setting]}" for preset, settings in presets.items())
             typer.echo(f"  {setting:<22} {values}")

@@ -1,34 +1,22 @@
 """The baseline that both papers compare with: a plain ResNet-18, trained on labels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.methods.base import Faces, Method, Stage, cosine
 from trainer.methods.optimizers import adamw, minimise
+from trainer.methods.settings.resnet import PRESETS, ResNetConfig
 from trainer.networks import resnet
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig:
-    """Ours: neither paper prints its baseline's settings."""
-
-    batch_size: int = 32
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0  # decoupled: AdamW
-    width: int = 64  # ResNet-18
-    code_size: int = 64  # what DICE-FER's E has, so that probes compare like with like
 
 
 class ResNet(Method):
     """ResNet-18 on labels, the baseline: one encoder, one linear layer on its code."""
 
     Config = ResNetConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
+    PRESETS = PRESETS
     ENCODER_MODULES = ("encoder",)
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("encoder", "classifier")}
 
@@ -63,6 +51,3 @@ class ResNet(Method):
             "classifier", self.config.epochs, self.config.batch_size, Faces, step, (optimizer,),
             schedule=cosine, selects=True,
         )  # fmt: skip
-
-
-ResNet.PRESETS = {"default": ResNetConfig(), "demo": ResNetConfig(width=16, epochs=150)}

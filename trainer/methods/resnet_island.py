@@ -1,46 +1,20 @@
 """The baseline of IF-GAN's tables: a ResNet-101 on labels, with the island loss on its features (footnote 2)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.methods.base import Faces, Method, Stage
-from trainer.methods.config import ConfigError, one_of
+from trainer.methods.config import ConfigError
 from trainer.methods.objectives.losses import island_step
 from trainer.methods.optimizers import adam, minimise
 from trainer.methods.pretrained.imagenet import load_imagenet
-from trainer.networks.resnet import DEPTHS, STANDARD_WIDTH, ResNet
+from trainer.methods.settings.resnet_island import PRESETS, ResNetIslandConfig
+from trainer.networks.resnet import STANDARD_WIDTH, ResNet
 from trainer.runs.distributed import all_gather, local_sizes
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetIslandConfig:
-    """IF-GAN's values for its classifier (section 4.3): it prints none for the baseline."""
-
-    batch_size: int = 50
-    epochs: int = 100
-    learning_rate: float = 1e-4  # x 0.9 every 10 epochs; Adam, as all of this line
-    beta1: float = 0.9
-    beta2: float = 0.99
-    weight_decay: float = 1e-4  # coupled
-    classifier: str = "resnet101"
-    width: int = 64
-    imagenet: bool = True  # begin with ImageNet's weights
-    color: bool = False  # (ours) as IF-GAN's
-    classification_weight: float = 10.0  # lambda_3 of Eq. 1
-    island_weight: float = 1.0  # lambda_4
-    island_pairwise: float = 0.03  # alpha of Eq. 5
-    island_reduction: str = "sum"  # Eq. 5, over the batch
-    centre_rate: float = 0.5  # (ours: public implementations of the island loss)
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names."""
-        one_of("classifier", self.classifier, DEPTHS)
-        one_of("island_reduction", self.island_reduction, ("mean", "sum"))
 
 
 class ResNetIsland(Method):
@@ -48,7 +22,7 @@ class ResNetIsland(Method):
 
     PLAIN = True
     Config = ResNetIslandConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
+    PRESETS = PRESETS
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("classifier",)}
     centres: Tensor
     centre_counts: Tensor
@@ -109,9 +83,3 @@ class ResNetIsland(Method):
         self.centres.copy_(centres)
         self.centre_counts.copy_(counts)
         return loss
-
-
-PAPER = ResNetIslandConfig()
-DEFAULT = replace(PAPER, imagenet=False, island_reduction="mean")
-DEMO = replace(DEFAULT, epochs=60, batch_size=32, learning_rate=1e-3, classifier="resnet18", width=16)
-ResNetIsland.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}
