@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manifests.errors import ManifestError as ManifestError
+
 VERSION = 2
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
@@ -63,10 +65,6 @@ WHITENING = pa.schema(
         _field("vector", pa.list_(pa.float32()), "one value a pixel, row by row", "grey level, 0 to 1", nullable=False),
     ]
 )
-
-
-class ManifestError(ValueError):
-    """A manifest breaks the contract; the message names the rule and the row, and says what to do."""
 
 
 SIZES = (128, 256)

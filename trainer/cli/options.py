@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests import files, schema
+from manifests.errors import ManifestError
 from trainer.errors import TrainerError
 
 RUNS, MANIFESTS = Path("runs"), Path("manifests")
@@ -29,7 +29,7 @@ def refusals() -> Iterator[None]:
     """Print what a user can mend on stderr and exit 1; a bug keeps its traceback."""
     try:
         yield
-    except (TrainerError, schema.ManifestError) as error:
+    except (TrainerError, ManifestError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
@@ -39,6 +39,8 @@ def refusals() -> Iterator[None]:
 
 def only_manifest(manifests: Path, dataset: str | None) -> Path:
     """Return the manifest that is meant: the named one, or the only one there is."""
+    from manifests import files
+
     found = files.find(manifests, [dataset] if dataset else None)
     if len(found) > 1:
         raise TrainerError(f"several datasets are prepared; choose one: --dataset {' or '.join(p.stem for p in found)}")
