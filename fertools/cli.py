@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from manifests.errors import ManifestError
 if TYPE_CHECKING:
     from fertools.datasets.base import Dataset
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 DatasetName = Annotated[
     str,
@@ -496,3 +499,7 @@ def diff(
         found = library.diff(*paths)
         typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
     raise typer.Exit(0 if found.equal else 1)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

@@ -1,6 +1,7 @@
 """The `trainer` command: each command parses, calls the library, prints where the result is."""
 
 import dataclasses
+import inspect
 import json
 import os
 from pathlib import Path
@@ -26,7 +27,9 @@ from trainer.cli.options import (
 from trainer.cli.progress import JobBars, progress_bars
 from trainer.errors import TrainerError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -275,3 +278,7 @@ def methods(as_json: AsJson = False) -> None:
 
 for command in (*models.COMMANDS, *tables.COMMANDS):
     app.command()(command)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]
