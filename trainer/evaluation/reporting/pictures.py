@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -247,6 +246,8 @@ def _gammas(painter: Painter) -> dict[str, float]:
 
 def _heat(face: NDArray[np.uint8], times: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay a map, in multiples of an even share, over a face, in colours."""
+    import matplotlib
+
     heat = Image.fromarray(times / max(2, times.max())).resize(face.shape[1::-1], Image.Resampling.BILINEAR)
     colours = matplotlib.colormaps["inferno"](np.asarray(heat))[..., :3] * 255
     blended: NDArray[np.uint8] = (0.35 * np.atleast_3d(face) + 0.65 * colours).round().astype(np.uint8)
