@@ -36,8 +36,9 @@ from torch import Tensor
 from fertools.drawn.corpus import write_whole
 from trainer.evaluation.metrics.probes import PROBES
 from trainer.methods.base import Stage
-from trainer.methods.dicefer import DEFAULT, DiceFer, DiceFerConfig
+from trainer.methods.dicefer import DiceFer
 from trainer.methods.objectives.mutual_information import info_nce
+from trainer.methods.settings.dicefer import DEFAULT, DiceFerConfig
 from trainer.networks.critics import SeparableCritic
 
 matplotlib.use("agg")  # no display

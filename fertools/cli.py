@@ -2,23 +2,27 @@
 
 import dataclasses
 import datetime
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fertools.datasets import DATASETS
-from fertools.datasets.base import Dataset
 from fertools.errors import FertoolsError
-from manifests import files, schema
 from manifests.atomic import atomic_file, write_atomic
+from manifests.errors import ManifestError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+if TYPE_CHECKING:
+    from fertools.datasets.base import Dataset
+
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 DatasetName = Annotated[
     str,
@@ -101,7 +105,7 @@ def refusals(code: int = 1, interrupted: str = "nothing is lost: the same comman
     """Print what a user can mend on stderr and exit with a code; a bug keeps its traceback."""
     try:
         yield
-    except (FertoolsError, schema.ManifestError) as error:
+    except (FertoolsError, ManifestError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
@@ -109,8 +113,11 @@ def refusals(code: int = 1, interrupted: str = "nothing is lost: the same comman
         raise typer.Exit(130) from None
 
 
-def find_dataset(name: str) -> Dataset:
+def find_dataset(name: str) -> "Dataset":
     """Return the adapter that a user means."""
+    from fertools.datasets import DATASETS
+    from manifests import files
+
     dataset = DATASETS.get(files.dataset_name(name))
     if dataset is None:
         raise FertoolsError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
@@ -172,6 +179,8 @@ def draw(
     with refusals():
         chosen = find_dataset(dataset)
         if not chosen.drawable:
+            from fertools.datasets import DATASETS
+
             drawable = ", ".join(name for name, other in DATASETS.items() if other.drawable)
             raise FertoolsError(f"{chosen.title} cannot be drawn; known: {drawable}")
         if published_counts and subjects:
@@ -238,12 +247,13 @@ def prepare(
             raise FertoolsError("--address is of a Ray cluster: use it with --engine ray")
         from fertools.preparation import prepare as library
         from fertools.preparation.engines import Engine
+        from manifests.schema import Crop
 
         workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
             summary = library.prepare(
                 chosen, root, manifests_dir, labels=labels, protocol_name=protocol,
-                published=landmarks is Landmarks.published, crop=schema.Crop(size, align.value, color.value),
+                published=landmarks is Landmarks.published, crop=Crop(size, align.value, color.value),
                 device=device, engine=Engine(engine.value, workers, address), check_hashes=check is Check.hash,
                 overwrite=overwrite, progress=progress,
             )  # fmt: skip
@@ -268,6 +278,7 @@ def make_folds(
     Example: fertools make-folds ck+ --num-folds 10
     """
     from fertools.folds import make_folds as library
+    from manifests import files
 
     with refusals():
         for path in files.find(manifests_dir, datasets):
@@ -321,6 +332,8 @@ def export(
 
     Example: fertools export ck+ --format hf --fold 1
     """
+    from manifests import files
+
     with refusals(interrupted="nothing was written"):
         (manifest,) = files.find(manifests_dir, [dataset])
         out = out or Path("exports") / f"{manifest.stem}-{form.value}"
@@ -346,6 +359,7 @@ def show(
     Example: fertools show ck+ --out faces.png
     """
     from fertools.export.contact_sheet import contact_sheet
+    from manifests import files
 
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
@@ -375,6 +389,8 @@ def group(
 
     Example: fertools group raf-db --embedder vggface2
     """
+    from manifests import files
+
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
         from fertools.faces import detector
@@ -411,6 +427,8 @@ def audit(
 
     Example: fertools audit ck+ --html audit.html
     """
+    from manifests import files
+
     with refusals(2):
         (manifest,) = files.find(manifests_dir, [dataset])
         if against and (splits or folds):
@@ -472,9 +490,14 @@ def diff(
     Example: fertools diff old/ckplus.parquet ck+
     """
     from fertools.checks import diff as library
+    from manifests import files
 
     with refusals(2, "nothing was changed"):
         paths = [Path(name) if name.endswith(".parquet") else files.find(manifests_dir, [name])[0] for name in (a, b)]
         found = library.diff(*paths)
         typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
     raise typer.Exit(0 if found.equal else 1)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

@@ -9,7 +9,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.experiments import compare
 from trainer.experiments.reproduce import write_forms
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 
 COST = {
@@ -22,8 +22,8 @@ COST = {
 def comparison(patterns, tmp_path, monkeypatch):
     """Two quick methods, and costs that are made up."""
     for name in ("resnet", "resnet_island"):
-        tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], width=4, batch_size=12, epochs=1)
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
+        tiny = dataclasses.replace(find_presets(name)["demo"], width=4, batch_size=12, epochs=1)
+        monkeypatch.setitem(find_presets(name), "tiny", tiny)
     measured = []
     monkeypatch.setattr(compare, "measure_in_subprocess", lambda spec, _: measured.append(spec.method) or COST)
     return compare.Comparison(

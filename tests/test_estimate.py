@@ -11,7 +11,7 @@ from small_runs import CPU, run_spec, silent
 from trainer.data.provenance import pairs_read
 from trainer.experiments import estimate, reproduce
 from trainer.experiments.papers.item import Item, Variant
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.training.fit import fit
 
 STEPS = {"stages": {"classifier": [10.0] * 5}, "inference": [120.0] * 5}  # images a second
@@ -23,7 +23,7 @@ def grid(patterns, tmp_path, monkeypatch):
     copy_manifest(patterns, tmp_path / "ckplus.parquet")
     for name in ("resnet", "dicefer"):
         small = {"width": 4, "batch_size": 12} | ({"epochs": 5} if name == "resnet" else {})
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", dataclasses.replace(METHODS[name].PRESETS["demo"], **small))
+        monkeypatch.setitem(find_presets(name), "tiny", dataclasses.replace(find_presets(name)["demo"], **small))
     return reproduce.Grid(
         manifests=tmp_path, runs=tmp_path / "runs", preset="tiny", folds=(1, 2), seeds=(0, 1, 2), device=CPU
     )

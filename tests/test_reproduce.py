@@ -14,7 +14,7 @@ from trainer.experiments import estimate, reproduce
 from trainer.experiments.figures import FIGURES
 from trainer.experiments.papers import ITEMS
 from trainer.experiments.papers.item import Item, Variant
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 
 SMALL = {
@@ -32,8 +32,8 @@ def grid(patterns, tmp_path, monkeypatch):
     for name in ("ckplus", "folder"):
         copy_manifest(patterns, tmp_path / f"{name}.parquet")
     for name, settings in SMALL.items():
-        tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], **settings)
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
+        tiny = dataclasses.replace(find_presets(name)["demo"], **settings)
+        monkeypatch.setitem(find_presets(name), "tiny", tiny)
     return reproduce.Grid(
         manifests=tmp_path, runs=tmp_path / "runs", preset="tiny", folds=(1, 2), seeds=(0,), device=CPU
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -232,6 +231,8 @@ def describe(report: Report) -> str:
 
 def page(report: Report) -> str:
     """Return an audit as one HTML page that needs no other file."""
+    import jinja2
+
     paths = [Path(path) for path in (report.manifest, report.against) if path]
     places = {
         face_id: (path, row)

@@ -1,6 +1,7 @@
 """The `trainer` command: each command parses, calls one library function, and prints the result or where it is."""
 
 import dataclasses
+import inspect
 import json
 import os
 from pathlib import Path
@@ -29,7 +30,9 @@ from trainer.errors import TrainerError
 if TYPE_CHECKING:
     from trainer.experiments.jobs import FitResult
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -270,17 +273,16 @@ def methods(as_json: AsJson = False) -> None:
 
     Example: trainer methods
     """
-    from trainer.methods import METHODS
+    from trainer.methods import METHODS, find_presets, title
 
     known = {
-        name: {preset: dataclasses.asdict(config) for preset, config in method.PRESETS.items()}
-        for name, method in METHODS.items()
+        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in METHODS
     }
     if as_json:
         typer.echo(json.dumps(known))
         return
     for name, presets in known.items():
-        typer.echo(f"{name}: {(METHODS[name].__doc__ or '').splitlines()[0]}")
+        typer.echo(f"{name}: {title(name)}")
         for setting in next(iter(presets.values())):
             values = "  ".join(f"{preset} {settings[setting]}" for preset, settings in presets.items())
             typer.echo(f"  {setting:<22} {values}")
@@ -288,3 +290,7 @@ def methods(as_json: AsJson = False) -> None:
 
 for command in (*models.COMMANDS, *tables.COMMANDS):
     app.command()(command)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from manifests import files
 from trainer.cli.options import (
     MANIFESTS,
     RUNS,
@@ -49,6 +48,7 @@ def reproduce(
     Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
     """
     with refusals():
+        from manifests import files
         from trainer.evaluation.reporting import tables
         from trainer.experiments import estimate
         from trainer.experiments import reproduce as library

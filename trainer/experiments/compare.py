@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from manifests import files
 from trainer.errors import TrainerError
@@ -136,6 +135,8 @@ def _costs(cost: dict[str, Any] | None) -> list[Cell]:
 
 def _repeated(values: Sequence[float]) -> Cell:
     """Return the mean of repeated measurements; the interval is Student's."""
+    from scipy import stats
+
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
     return Cell(mean=mean, spread=spread, runs=len(values), interval=(mean - half, mean + half))

@@ -9,7 +9,6 @@ Two variants go beyond the paper: `joint` lets stage 2 move E too, `finetuned` l
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,65 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.methods.base import Faces, Method, Pairs, Stage, constant, cosine
-from trainer.methods.config import ConfigError, one_of
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
 from trainer.methods.optimizers import adamw, minimise
-from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, flatten_map, positions
-from trainer.networks.encoder import Encoder, PairEncoder
+from trainer.methods.settings.dicefer import PRESETS, DiceFerConfig
+from trainer.networks.critics import CRITICS, BilinearCritic, flatten_map, positions
 from trainer.networks.heads import Classifier, Discriminator
+from trainer.networks.pair_encoder import PairEncoder
+from trainer.networks.resnet import ResNet
 from trainer.runs.distributed import world_size
 
 NUM_POSITIONS = 16  # of the last map of a 112 px face
 SCHEDULES = {"constant": constant, "cosine": cosine}
-TRAINING_ESTIMATORS = (*ESTIMATORS, "mine")  # MINE keeps an average, all others are functions of a batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiceFerConfig:
-    """The paper's values and places, where it gives them (section 5.3 unless said); (ours) where it does not."""
-
-    batch_size: int = 32
-    epochs_expression: int = 100
-    epochs_identity: int = 100
-    epochs_classifier: int = 100
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0  # (ours) decoupled: AdamW
-    schedule: str = "constant"
-    width: int = 64  # ResNet-18
-    code_size: int = 64
-    shared: bool = True  # (ours) one E and one I encoder for both faces of a pair; the paper writes psi_M, psi_N
-    standardise: bool = False  # (ours) codes of mean 0 and spread 1
-    critic: str = "concat"  # (ours: Hjelm et al. 2019; the paper names none)
-    critic_width: int = 512  # (ours: Hjelm et al. 2019)
-    balanced: bool = False  # (ours) draw the pairs' classes evenly
-    swap: bool = True  # Eq. 6: the map of one face with the code of the other
-    global_weight: float = 0.5  # mu
-    local_weight: float = 1.0  # nu
-    distance_weight: float = 0.1  # delta
-    gated: bool = False  # (ours) the distance counts as far as the critics find information
-    adversarial_weight: float = 0.01  # zeta (Fig. 4 sweeps 0 to 0.05)
-    negatives: str = "shift"  # one shuffled code a face, as printed
-    expression_estimator: str = "dv"  # Eq. 3
-    identity_estimator: str = "dv"
-    discriminator_steps: int = 1  # (ours)
-    discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
-    joint: bool = False  # (ours) stage 2 goes on with stage 1's objective and hides I from E as well as E from I
-    finetuned: bool = False  # (ours) the classifier's gradient reaches E
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names."""
-        one_of("critic", self.critic, CRITICS)
-        one_of("negatives", self.negatives, NEGATIVES)
-        one_of("expression_estimator", self.expression_estimator, TRAINING_ESTIMATORS)
-        one_of("identity_estimator", self.identity_estimator, TRAINING_ESTIMATORS)
-        one_of("schedule", self.schedule, SCHEDULES)
-        for name in ("expression_estimator", "identity_estimator"):
-            if self.negatives == "other" and getattr(self, name) != "nce":
-                raise ConfigError(
-                    f"negatives=other with {name}={getattr(self, name)}: without pairs of one class the marginal is no "
-                    "product of marginals and the divergence is infinite; use negatives=all, or the estimator nce"
-                )
 
 
 class Critics(nn.Module):
@@ -129,7 +81,7 @@ class DiceFer(Method):
     """
 
     Config = DiceFerConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
+    PRESETS = PRESETS
     ENCODER_MODULES = ("expression_encoder", "identity_encoder")
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {
         "expression": ("expression_encoder", "expression_critics"),
@@ -143,11 +95,11 @@ class DiceFer(Method):
         super().__init__()
         self.config = config
         size = config.code_size
-        make = make_encoder or (lambda: Encoder(size, config.width, config.standardise))
+        make = make_encoder or (lambda: ResNet("resnet18", 1, size, config.width, config.standardise))
         self.expression_encoder = PairEncoder(make, config.shared)
         self.identity_encoder = PairEncoder(make, config.shared)
         anchor: Any = self.expression_encoder.sides[0]
-        channels = anchor.map_channels
+        channels = anchor.num_features
         self.expression_critics = Critics(channels, size, config)
         for critic in self.expression_critics.children():
             if isinstance(critic, BilinearCritic):
@@ -325,13 +277,3 @@ def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
         "the default preset's critic=bilinear, negatives=all, standardise=true and gated=true prevent it; "
         "a small dataset needs more epochs (--set epochs_expression=300)"
     )
-
-
-PAPER = DiceFerConfig()
-DEFAULT = DiceFerConfig(
-    batch_size=16, learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, balanced=True,
-    critic="bilinear", critic_width=64, negatives="all", expression_estimator="nce", identity_estimator="jsd",
-    distance_weight=0.2, gated=True, discriminator_steps=2, discriminator_shifts=4,
-)  # fmt: skip
-DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
-DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO, "joint": replace(DEFAULT, joint=True)}

@@ -15,7 +15,7 @@ from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import predict
 from trainer.evaluation.reporting.run_report import judge_and_report
-from trainer.methods import build, find_method
+from trainer.methods import build, find_method, find_presets
 from trainer.methods.base import Method, Stage, resized
 from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
@@ -54,7 +54,7 @@ class RunSpec:
         Raises:
             ConfigError: unknown method, preset or setting.
         """
-        presets = find_method(self.method).PRESETS
+        presets = find_presets(self.method)
         if self.preset not in presets:
             raise ConfigError(f"no preset {self.preset!r} of {self.method}; known: {', '.join(presets)}")
         config = presets[self.preset]

@@ -11,29 +11,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import GroupKFold
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 
 Codes = NDArray[np.float32]  # (faces, dims)
 Labels = NDArray[Any]  # (faces,)
-Probe = Callable[[int], ClassifierMixin]  # number of training faces -> an unfitted probe
+Probe = Callable[[int], Any]  # number of training faces -> an unfitted probe
 PROBE_FOLDS, NUM_PERMUTATIONS = 5, 5
 DECAYS = np.logspace(0, 5, 6)
-PROBES: dict[str, Probe] = {
-    "accuracy": lambda _: LogisticRegression(class_weight="balanced", max_iter=2000),
+
+
+def _linear(_: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(class_weight="balanced", max_iter=2000)
+
+
+def _mlp(_: int) -> Any:
+    from sklearn.neural_network import MLPClassifier
+
     # 50 steps of L-BFGS at this decay read an XOR hidden among 64 dimensions of 540 faces; Adam's 200 epochs do not
-    "mlp": lambda _: MLPClassifier((64,), solver="lbfgs", alpha=1, max_iter=50, random_state=0),
-    "knn": lambda faces: KNeighborsClassifier(min(10, faces), weights="distance"),
-}
+    return MLPClassifier((64,), solver="lbfgs", alpha=1, max_iter=50, random_state=0)
+
+
+def _knn(faces: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(min(10, faces), weights="distance")
+
+
+PROBES: dict[str, Probe] = {"accuracy": _linear, "mlp": _mlp, "knn": _knn}
 
 
 def expression_probe(
@@ -86,6 +93,8 @@ def factor_probe(codes: Codes, factor: Labels, subjects: Labels, seed: int = 0) 
     faces have one value, or are of fewer than 3 people, scores are nan. What is a person's for good (glasses, say)
     has as many observations as people: a score of a dozen people scatters by 0.2 around chance.
     """
+    from sklearn.metrics import r2_score
+
     continuous = bool(np.issubdtype(factor.dtype, np.floating))
     measure, people = "r2" if continuous else "balanced_accuracy", len(set(subjects))
     if len(set(factor)) < 2 or people < 3:
@@ -141,6 +150,8 @@ def _against_chance(
 
 
 def _auc(same: NDArray[np.bool_], similar: NDArray[np.float64]) -> float:
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(same, similar)) if 0 < same.sum() < len(same) else float("nan")
 
 
@@ -170,6 +181,10 @@ def _held_out(name: str, codes: Codes, truth: Labels, splits: Iterable[tuple[Any
 
 
 def _probe(name: str, train: Codes, truth: Labels, test: Codes) -> Labels:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if len(set(truth)) == 1:  # nothing to learn: a rare value whose faces are all held out
         return np.repeat(truth[:1], len(test))
     probe = make_pipeline(StandardScaler(), PROBES[name](len(train)))
@@ -197,10 +212,16 @@ def _ridge(codes: Codes, truths: NDArray[np.float64], subjects: Labels) -> NDArr
     return predicted
 
 
-def _fitted_ridge(decay: Any, codes: Codes, truths: NDArray[np.float64]) -> Pipeline:
+def _fitted_ridge(decay: Any, codes: Codes, truths: NDArray[np.float64]) -> Any:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), Ridge(decay)).fit(codes, truths)
 
 
 def _across_people(subjects: Labels) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return the faces on both sides of each of 5 splits (fewer of fewer people)."""
+    from sklearn.model_selection import GroupKFold
+
     return list(GroupKFold(min(PROBE_FOLDS, len(set(subjects)))).split(subjects, groups=subjects))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +15,10 @@ from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import judge
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 from trainer.evaluation.reporting import pictures
+from trainer.evaluation.reporting.drawing import pyplot
 from trainer.evaluation.reporting.pages import render
 from trainer.methods.base import Method
 from trainer.runs.run import Run
-
-matplotlib.use("svg")  # no display
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
 NUM_QUERIES, NUM_FOUND = 6, 6
 CODES = {"expression": "E", "identity": "I", "generated": "G(I)"}
@@ -184,9 +180,11 @@ def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], 
 # --- pictures
 
 
-def _curves(rows: list[dict[str, Any]]) -> Figure:
+def _curves(rows: list[dict[str, Any]]) -> Any:
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    figure, axes = plt.subplots(1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False)
+    figure, axes = pyplot().subplots(
+        1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False
+    )
     for axis, stage in zip(axes[0], stages, strict=True):
         mine = [row for row in rows if row["stage"] == stage]
         for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds", "note")):
@@ -197,10 +195,10 @@ def _curves(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _confusion(scores: dict[str, Any]) -> Figure:
+def _confusion(scores: dict[str, Any]) -> Any:
     counts = np.array(scores["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axis = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(4.6, 4.2), layout="constrained")
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names, places = scores["expressions"], range(len(counts))
     axis.set(xticks=places, yticks=places, yticklabels=names, xlabel="predicted", ylabel="true")
@@ -212,9 +210,10 @@ def _confusion(scores: dict[str, Any]) -> Figure:
     return figure
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Any) -> str:
     """Return a figure as SVG to stand in a page."""
     text = io.StringIO()
+    plt = pyplot()
     with plt.rc_context({"svg.hashsalt": "fertools"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)
