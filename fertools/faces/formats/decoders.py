@@ -6,12 +6,14 @@ Where OpenCV gives nothing, Pillow is asked for: it decodes, or says why not.
 import io
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from fertools.faces.formats import depth, exif, jpeg, png, tiff
 from fertools.faces.formats.bounds import MAX_PIXELS, ImageError, check_size
@@ -38,6 +40,21 @@ class Picture:
 
     pixels: NDArray[np.uint8]
     scale: int = 1
+
+    def in_file(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return coordinates x, y in pixels of the file's picture, whole numbers at their centres."""
+        return points if self.scale == 1 else points * np.float32(self.scale) + np.float32((self.scale - 1) / 2)
+
+    def of_file(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return coordinates in pixels of the file's picture as those of `pixels`."""
+        return points if self.scale == 1 else (points - np.float32((self.scale - 1) / 2)) / np.float32(self.scale)
+
+    def matrix_of_file(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a (2, 3) matrix that takes coordinates of `pixels` as one that takes those of the file's picture."""
+        if self.scale == 1:
+            return matrix
+        linear = matrix[:, :2] / self.scale
+        return np.column_stack([linear, matrix[:, 2] - linear.sum(1) * (self.scale - 1) / 2])
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -67,7 +84,7 @@ def decode(data: bytes) -> Picture:
         raise ImageError(f"does not decode: {error}") from error
 
 
-def opened(file: BinaryIO) -> Image.Image:
+def opened(file: BinaryIO) -> ImageFile:
     """Return an image whose header is sound and whose size is bounded; its pixels are not decoded yet.
 
     Raises:
@@ -86,7 +103,7 @@ def opened(file: BinaryIO) -> Image.Image:
     return image
 
 
-def _open(file: BinaryIO, formats: list[str], start: bytes) -> Image.Image:
+def _open(file: BinaryIO, formats: list[str], start: bytes) -> ImageFile:
     file.seek(0)
     try:
         with warnings.catch_warnings():
@@ -103,14 +120,13 @@ def _heif(start: bytes) -> list[str]:
     if start[4:8] != b"ftyp" or start[8:12] not in HEIF:
         return []
     try:
-        import pillow_heif
+        import_module("pillow_heif").register_heif_opener()
     except ImportError as error:
         raise ImageError("HEIC, as telephones store photographs; to read it: pip install 'fertools[heif]'") from error
-    pillow_heif.register_heif_opener()
     return ["HEIF"]
 
 
-def _check_reduced(image: Image.Image, header: jpeg.Header | None) -> None:
+def _check_reduced(image: ImageFile, header: jpeg.Header | None) -> None:
     """Refuse a JPEG that is too large even where it is decoded at half its size."""
     if header is None:
         check_size(image.width, image.height)
@@ -192,7 +208,7 @@ def _deep(data: bytes) -> NDArray[np.uint8] | None:
     return np.ascontiguousarray(depth.to_uint8(colours))
 
 
-def _picture(image: Image.Image, *, upright: bool = True) -> Picture:
+def _picture(image: ImageFile, *, upright: bool = True) -> Picture:
     """Decode an image that Pillow has opened."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they name no file
@@ -200,13 +216,13 @@ def _picture(image: Image.Image, *, upright: bool = True) -> Picture:
         if scale > 1:
             image.draft(None, (image.width // scale, image.height // scale))
             check_size(image.width, image.height)
-        xmp = image.info.get("xmp", b"")
+        xmp = image.info.get("xmp") or b""
         pixels = _pixels(image)
-    orientation = exif.orientation(image.info.get("exif", b""), xmp) if upright else 1
+    orientation = exif.orientation(image.info.get("exif") or b"", xmp) if upright else 1
     return Picture(exif.upright(pixels, orientation), scale)
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+def _pixels(image: ImageFile) -> NDArray[np.uint8]:
     """Return (height, width) of a grey image, else (height, width, 3)."""
     if image.mode in ("1", "L"):
         return np.asarray(image if image.mode == "L" else image.convert("L"))

@@ -14,7 +14,9 @@ OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}
 SCAN, APP1 = 0xDA, 0xE1
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed bytes and restarts are parts of a scan
-FILLERS = (b"\0" * 64, b"\x55" * 64, b"\xaa" * 64)  # in place of what may be missing
+FILLERS = tuple(bytes([first, second] * 32) for first, second in (  # in place of what may be missing
+    (0x00, 0x00), (0x55, 0x55), (0xAA, 0xAA), (0x33, 0x99), (0xCC, 0x66), (0x7F, 0x3D), (0x80, 0x11), (0xFE, 0xDB),
+))  # fmt: skip
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     order: str
     start: int  # of the offset of the first directory
     offset: str
-    count: str
+    num: str  # of entries
     entry: int  # bytes of an entry; its value is the last `len(offset)` of them
 
 
@@ -93,7 +93,7 @@ def rewritten(data: bytes) -> Tiff:
 
 def orientation(data: bytes, xmp: bytes = b"") -> int:
     """Return how the camera was held, 1 to 8, by the first directory, else by XMP."""
-    if _layout(data).count == "Q":  # BigTIFF: EXIF has no such blocks
+    if _layout(data).num == "Q":  # BigTIFF: EXIF has no such blocks
         value = _directory(data)[1].get(exif.ORIENTATION, (0,))[0]
         return value if 1 <= value <= 8 else exif.orientation(b"", xmp)
     return exif.orientation(data, xmp)
@@ -104,8 +104,8 @@ def _directory(data: bytes) -> tuple[str, Tags]:
     layout = _layout(data)
     try:
         (start,) = struct.unpack_from(layout.order + layout.offset, data, layout.start)
-        (count,) = struct.unpack_from(layout.order + layout.count, data, start)
-        first = start + struct.calcsize(layout.count)
+        (count,) = struct.unpack_from(layout.order + layout.num, data, start)
+        first = start + struct.calcsize(layout.num)
         entries = [first + layout.entry * index for index in range(min(count, 4096))]
         return layout.order, {tag: values for at in entries for tag, values in _entry(data, layout, at)}
     except struct.error as error:
