@@ -10,7 +10,10 @@ from pathlib import Path
 
 from fertools.datasets.base import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".pbm", ".gif", ".webp",
+    ".avif", ".heic", ".heif",
+)  # fmt: skip
 LABELS = {  # the canonical names, and the adjectives that folders are often called by
     "anger": "anger", "angry": "anger",
     "contempt": "contempt", "contemptuous": "contempt",

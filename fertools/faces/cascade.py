@@ -77,7 +77,7 @@ class Cascade:
         """Return the faces of images.
 
         Args:
-            images: (height, width, 3) RGB, of any sizes.
+            images: (height, width, 3) RGB, or (height, width) of grey ones, of any sizes.
             sure: the least score of a face.
             only_largest: leave out faces of less than half the largest one's area; much faster.
             min_share: leave out levels whose windows are smaller than this part of the image's short side.
@@ -273,6 +273,8 @@ def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold:
 
 def _plane(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return one channel of an image that is grey, else all three."""
+    if image.ndim == 2:
+        return np.ascontiguousarray(image)[..., None]
     few = image[::8, ::8]  # a look at a few pixels tells most coloured ones
     if np.array_equal(few[..., 0], few[..., 1]) and np.array_equal(few[..., 0], few[..., 2]):
         first, *others = (np.asarray(plane, np.uint8) for plane in cv2.split(image))

@@ -66,7 +66,7 @@ class Detector:
         """Return the faces of an image, surest first.
 
         Args:
-            image: (height, width, 3) RGB.
+            image: (height, width, 3) RGB, or (height, width) of a grey one.
         """
         return self.batch([image])[0]
 
@@ -74,7 +74,7 @@ class Detector:
         """Return the faces of every image, surest first; what else is in the batch changes none.
 
         Args:
-            images: (height, width, 3) RGB each, of any sizes.
+            images: (height, width, 3) RGB, or (height, width) of grey ones, of any sizes.
             only_largest: leave out what is smaller than half the largest face, by area: all that `choose` without a
                 box and `most_frontal` ask for, in a quarter of the time.
         """
