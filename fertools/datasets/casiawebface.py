@@ -14,6 +14,7 @@ from typing import BinaryIO
 from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
 from fertools.datasets.readers import recordio
 from fertools.datasets.readers.raw_folder import is_file_below, lines, still_packed, upper_folders
+from fertools.inputs.links import is_followed
 
 IDENTITY = re.compile(r"\d{7}")
 IMAGE = re.compile(r"(?P<identity>\d{7})/(?P<number>\d{3,})\.jpe?g", re.IGNORECASE)
@@ -90,7 +91,7 @@ def _of_folders(root: Path, shelf: Path) -> Iterator[Sample | Quarantined]:
                 seen.add(number)
                 yield Sample(path, None, name["identity"])
     for folder in sorted((root / shelf).iterdir()):
-        if IDENTITY.fullmatch(folder.name) and folder.name not in with_images and not folder.is_symlink():
+        if IDENTITY.fullmatch(folder.name) and folder.name not in with_images and is_followed(root, folder):
             yield Quarantined(shelf / folder.name, "an identity without images")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
+from fertools.inputs.links import is_followed
 
 NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.png", re.IGNORECASE)
 TEXT = re.compile(r"S\d{3}_\d{3}_(?P<frame>\d{8})_(?:emotion|facs|landmarks)\.txt", re.IGNORECASE)
@@ -91,10 +92,10 @@ def _empty_folders(root: Path, images: Path) -> Iterator[Quarantined]:
 def _sessions(root: Path, top: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder such as S005/001 of top and the names in it, in order; no link is followed."""
     for subject in sorted((root / top).iterdir()):
-        if subject.is_symlink() or not subject.is_dir():
+        if not is_followed(root, subject) or not subject.is_dir():
             continue
         for session in sorted(subject.iterdir()):
-            if session.is_dir() and not session.is_symlink():
+            if session.is_dir() and is_followed(root, session):
                 yield session.relative_to(root), sorted(path.name for path in session.iterdir())
 
 

@@ -23,6 +23,7 @@ from fertools.datasets.base import (
 )
 from fertools.datasets.readers import pixel_tables
 from fertools.datasets.readers.copies import set_aside
+from fertools.inputs.table import not_a_table
 
 IMAGES, VOTES = "fer2013.csv", "fer2013new.csv"  # row by row; no other table of FER2013 is known to keep its order
 USAGE, NAME = "Usage", "Image name"
@@ -142,7 +143,7 @@ def _listed(path: Path) -> Iterator[tuple[str, dict[str, int] | None]]:
     """
     with path.open("rb") as file:
         for number, (_, line) in enumerate(pixel_tables.lines(file)):
-            if number == 0 and (reason := pixel_tables.not_a_table(line)):
+            if number == 0 and (reason := not_a_table(line)):
                 raise DatasetError(f"{path}: {reason}; download or unpack it again")
             cells = line.decode(errors="replace").split(",")  # a box, which is quoted, becomes four that nobody needs
             yield cells[0].strip(), _counts(cells[-len(VOTED) :])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fertools.errors import FertoolsError
+from fertools.inputs.links import is_allowed
 
 MAX_PIXELS = 50_000_000  # decoded: 150 MB in colour
 MAX_BYTES = 200_000_000
@@ -49,7 +50,7 @@ def target(root: Path, path: Path) -> Path:
         ImageError: it leaves root, or is no file.
     """
     found = (root / path).resolve()
-    if not found.is_relative_to(root.resolve()):
+    if not is_allowed(root, root / path):
         raise ImageError("leaves the raw folder; it was not followed")
     if not found.is_file():
         raise ImageError("not a file")

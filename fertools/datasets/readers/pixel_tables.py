@@ -12,12 +12,13 @@ from typing import BinaryIO
 import numpy as np
 
 from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.inputs.links import is_allowed, is_followed
+from fertools.inputs.table import not_a_table
 
 SIZE = 48  # px, of both sides
 COLUMNS = ("emotion", "pixels", "Usage")
 SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 MAX_ROW = 1 << 14  # bytes; 48 x 48 values take 9,216 at most
-PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,16 @@ def find_tables(root: Path, *names: str) -> list[tuple[int, Path]]:
     Raises:
         DatasetError: one is a link that leaves root.
     """
-    folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink())]
+    folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir() and is_followed(root, path))]
     found = []
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         if path.name.lower() in names and path.is_file():
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise DatasetError(f"{path}: a link that leaves the raw folder; put the file itself there")
+            if not is_allowed(root, path):
+                raise DatasetError(
+                    f"{path}: a link that leaves the raw folder; put the file itself there, or --follow-links"
+                )
             found.append((names.index(path.name.lower()), path.relative_to(root)))
     return found
-
-
-def not_a_table(start: bytes) -> str | None:
-    """Return what a file is instead of a table, by its first bytes; null where it may be one."""
-    if not start:
-        return "the file is empty"
-    if start.startswith(PACKED):
-        return "still packed under this name"
-    if start.lstrip(codecs.BOM_UTF8 + b" \t\r\n").startswith(b"<"):
-        return f"a web page saved under this name: it starts with {start[:15].decode(errors='replace')!r}"
-    return None
 
 
 def rows(root: Path, table: Path, columns: tuple[str, ...]) -> Iterator[Row]:
