@@ -205,6 +205,7 @@ DATASET = Dataset(
     licence="research only; whether it is still given out is not known",
     layout="0000045/001.jpg ..., or train.rec and train.idx of the InsightFace pack",
     labels={}, samples=samples, read=read, drawable=True,
+    companions=re.compile(r"(^|/)(train\.(rec|idx|lst)|property|[^/]*\.bin)$"),  # the pack, and pairs to verify people
     examples={  # by hand: this is the adapter's documentation and its test
         "CASIA-WebFace/0000045/001.jpg": (None, "0000045"),
         "CASIA-WebFace/0000045/002.jpg": (None, "0000045"),

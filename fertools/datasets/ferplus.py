@@ -72,7 +72,8 @@ def _from_tables(root: Path, images: Path, votes: Path) -> Iterator[Sample | Qua
     """Yield the rows of the images, labelled with those of the votes."""
     num_nameless = 0
     both = zip_longest(
-        pixel_tables.samples(root, images, fer2013.CODES), pixel_tables.rows(root, votes, (USAGE, NAME, *VOTED))
+        pixel_tables.samples(root, images, {code: code for code in fer2013.CODES}),
+        pixel_tables.rows(root, votes, (USAGE, NAME, *VOTED)),
     )
     for number, (image, row) in enumerate(both, 1):
         if image is None or row is None:
@@ -155,6 +156,7 @@ DATASET = Dataset(
     layout="fer2013.csv of FER2013 and fer2013new.csv; or the folders FER2013Train, FER2013Valid, FER2013Test that "
     "the authors' script makes of them, each with label.csv and fer0000000.png ...",
     labels=LABELS, samples=samples, drawable=True, read=pixel_tables.read,
+    companions=re.compile(r"(^|/)(fer2013(new)?\.csv|FER2013(Train|Valid|Test)/label\.csv)$", re.IGNORECASE),
     releases=(
         Release(
             name="FER+",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fertools.folds import assign, pairs
+from fertools.folds import assign, listed, pairs
 from fertools.folds.whitening import EPSILON, MAX_FACES, MAX_RANK, centre, fit_zca
 from manifests import files, schema
 
@@ -18,6 +18,7 @@ NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
 RULES = {
     "subject": "step over the sorted subject ids",
     "group": "step over the sorted groups of faces that are alike enough to be one person's",
+    "list": "a user's list of folds",
     "official": "the official split; where it has no validation part, one in num_folds of the training part's people",
 }
 
@@ -34,7 +35,9 @@ class Fold:
     without_partner: dict[str, int]  # training faces of classes that one person alone shows: they are no anchors
 
 
-def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None) -> list[Fold]:
+def make_folds(
+    manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None, dealt: listed.Listed | None = None
+) -> list[Fold]:
     """Deal the people of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
 
     What was made already, from this manifest and with these options, is left as it is.
@@ -45,6 +48,7 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
         whitening: zca, standardize or none.
         seed: of all chance.
         by: subject, group or official (the keys of RULES); null: as the manifest's protocol says.
+        dealt: a user's folds instead; where it has parts, the column split then says these.
 
     Raises:
         FoldError: a face without subject, no groups, no official split, or fewer people than folds.
@@ -52,8 +56,13 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
     """
     metadata, drawn, faces = files.read_metadata(manifest), files.pairs_path(manifest), files.read(manifest)
     by = by or metadata.get("protocol", {}).get("folds", "subject")
-    dealt = _deal(faces, num_folds, by, seed)
-    faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(dealt, pa.int8()))
+    if dealt:
+        by = "official" if dealt.parts else "list"
+    if dealt and dealt.parts:
+        files.write_column(manifest, "split", dealt.parts, metadata)
+        faces = files.read(manifest)
+    folds = dealt.folds if dealt and dealt.folds else _deal(faces, num_folds, by, seed)
+    faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(folds, pa.int8()))
     training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
     asked = {
         "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
@@ -65,7 +74,7 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
         schema.check_rows(faces)
         drawn.unlink(missing_ok=True)  # written last: where it is, all is
         with ThreadPoolExecutor(1) as beside:  # copying the images takes a disk, the rest processors
-            filled = beside.submit(files.write_column, manifest, "fold", dealt, metadata | asked)
+            filled = beside.submit(files.write_column, manifest, "fold", folds, metadata | asked)
             _whiten(manifest, training, whitening, seed)
             files.write_pairs(_before(filled, _pairs(faces, training, seed)), faces, drawn, about)
     return _describe(faces, training)

@@ -58,9 +58,8 @@ class FileIndex:
     def _below(self, written: str) -> str | None:
         """Return a name as a path below the root, in its shortest form; null where it leads out."""
         name = written.strip().replace("\\", "/")
-        for root in dict.fromkeys((self.root.as_posix(), os.path.abspath(self.root), os.path.realpath(self.root))):
-            if os.path.isabs(root) and name.startswith(f"{root}/"):
-                name = name[len(root) + 1 :]
+        for root in {self.root.absolute().as_posix(), self.root.resolve().as_posix()}:
+            name = name.removeprefix(f"{root}/")
         if DRIVE.match(name):
             return None
         name = posixpath.normpath(name)
@@ -78,3 +77,31 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class SourceIndex:
+    """The paths that a manifest's faces are from: a list may name one by the end that no other has."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        """Take the paths below the raw folder, each once or as often as it has faces."""
+        self.exact = set(sources)
+        self.by_name: dict[str, set[str]] = defaultdict(set)
+        for source in self.exact:
+            self.by_name[fold(source.rpartition("/")[2])].add(source)
+        self.num_folded = 0
+
+    def find(self, written: str) -> list[str]:
+        """Return the paths that a name may mean, in order: none, one, or several that it does not tell apart."""
+        name = written.strip().replace("\\", "/").removeprefix("./")
+        if name in self.exact:
+            return [name]
+        alike = self.by_name.get(fold(name.rpartition("/")[2]), set())
+        if ends := [source for source in alike if _ends_alike(source, name)]:
+            return sorted(ends)
+        folded = [source for source in alike if _ends_alike(fold(source), fold(name))]
+        self.num_folded += bool(folded)
+        return sorted(folded)
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")

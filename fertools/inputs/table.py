@@ -79,20 +79,20 @@ class Table:
         """Yield what the waiting lines give; they wait on while a cell may go on in the next line."""
         while pending:
             cells = _cells("\n".join(line for _, line in pending), self.separator)
-            if cells is not None:
+            if len(pending) > 1 and (len(pending) > MAX_JOINED or self._starts_row(pending[-1][1])):
+                yield self._broken(pending)
+            elif cells is not None:
                 number = pending[0][0]
                 pending.clear()
                 yield from self._row(number, cells)
-            elif (
-                _is_open(pending[0][1], self.separator) and len(pending) < MAX_JOINED and not self._starts_row(pending)
-            ):
+            elif _is_open(pending[0][1], self.separator):
                 return
             else:
                 yield self._broken(pending)
 
-    def _starts_row(self, pending: list[tuple[int, str]]) -> bool:
-        """Whether the last waiting line is a row of its own, so that no cell can go on in it."""
-        cells = _cells(pending[-1][1], self.separator) if len(pending) > 1 else None
+    def _starts_row(self, line: str) -> bool:
+        """Whether a waiting line is a row of its own, so that no cell can go on in it."""
+        cells = _cells(line, self.separator)
         return cells is not None and len(cells) == len(self.columns) > 1
 
     def _broken(self, pending: list[tuple[int, str]]) -> Broken:
@@ -236,7 +236,7 @@ def _checked_encoding(path: Path) -> str:
             raise TableError(f"{printable(path)}: {size} bytes; a table of at most {MAX_BYTES:,} is read")
         with path.open("rb") as file:
             if reason := not_a_table(file.read(512)):
-                raise TableError(f"{printable(path)}: {reason}")
+                raise TableError(f"{printable(path)}: {reason}; save a workbook as CSV, unpack an archive")
             file.seek(0)
             return encoding_of(file.read(PROBE)) or (USUAL[0] if _is_utf8(file) else WINDOWS)
     except (OSError, ValueError) as error:
@@ -260,7 +260,7 @@ def not_a_table(start: bytes) -> str | None:
     if not start:
         return "found nothing: the file is empty"
     if start.startswith(PACKED):
-        return "still packed under this name, or a workbook; unpack it, or save it as CSV"
+        return "still packed under this name"
     if start.lstrip(codecs.BOM_UTF8 + b" \t\r\n").startswith(b"<"):
         return f"a web page saved under this name: it starts with {start[:15].decode(errors='replace')!r}"
     return None
