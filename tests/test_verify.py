@@ -41,6 +41,7 @@ def toy_samples(root, labels):
 
 def toy(**changes):
     facts = dict(name="toy", title="Toy", source="", licence="", layout="", labels=NAMES, examples={}, example_texts={})
+    facts |= dict(companions=re.compile(r"(list\.txt|all\.csv|part\.png)$"))
     release = Release(name="first", counts=COUNTS, subjects=2)
     return Dataset(**(facts | {"samples": toy_samples, "releases": (release,)} | changes))
 

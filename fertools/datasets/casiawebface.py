@@ -92,7 +92,10 @@ def _of_folders(root: Path, shelf: Path) -> Iterator[Sample | Quarantined]:
                 yield Sample(path, None, name["identity"])
     for folder in sorted((root / shelf).iterdir()):
         if IDENTITY.fullmatch(folder.name) and folder.name not in with_images and is_followed(root, folder):
-            yield Quarantined(shelf / folder.name, "an identity without images")
+            held = any(files_below(root, shelf / folder.name)) if folder.is_dir() else False
+            yield Quarantined(
+                shelf / folder.name / "*.jpg" if held else shelf / folder.name, "an identity without images"
+            )
 
 
 # --- the pack

@@ -19,6 +19,7 @@ from fertools.datasets.base import (
     Sample,
     files_below,
     find_folder,
+    is_junk,
     refuse_folder,
 )
 from fertools.inputs.codes import CodesError, check, numbers
@@ -147,7 +148,10 @@ def _empty_folders(root: Path, images: Path) -> Iterator[Quarantined]:
     """Yield the sequence folders without a frame."""
     for folder, names in _sessions(root, images):
         if not any(map(NAME.fullmatch, names)):
-            yield Quarantined(folder, "a sequence folder without images")
+            yield Quarantined(
+                folder / "*.png" if any(not is_junk(name) for name in names) else folder,
+                "a sequence folder without images",
+            )
 
 
 def _sessions(root: Path, top: Path) -> Iterator[tuple[Path, list[str]]]:

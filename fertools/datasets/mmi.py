@@ -106,7 +106,7 @@ def _session(root: Path, files: Mapping[str, Path], taken: dict[str, Path]) -> I
 
     videos = [path for name, path in files.items() if name.endswith(".avi")]
     if len(videos) != 1:
-        yield Quarantined(files["session.xml"].parent, f"{len(videos)} videos; a session has one")
+        yield Quarantined(files["session.xml"].with_name("*.avi"), f"{len(videos)} videos; a session has one")
         return
     (path,) = videos
     if not (name := VIDEO.fullmatch(path.name)):

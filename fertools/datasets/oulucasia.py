@@ -93,7 +93,9 @@ def _frames(root: Path, condition: str, folder: Path) -> Iterator[Sample | Quara
         if PERSON.fullmatch(person.name) and is_followed(root, person):
             for label in LABELS:
                 if not seen[f"{condition}/{person.name.upper()}/{label}"]:
-                    yield Quarantined(folder / person.name / label, "a sequence without images")
+                    sequence = folder / person.name / label
+                    held = any(files_below(root, sequence)) if (root / sequence).is_dir() else False
+                    yield Quarantined(sequence / "*.jpeg" if held else sequence, "a sequence without images")
 
 
 def _gaps(root: Path) -> Iterator[Quarantined]:
