@@ -16,6 +16,7 @@ import typer
 from fertools.errors import FertoolsError
 from manifests.atomic import atomic_file, write_atomic
 from manifests.errors import ManifestError
+from manifests.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from fertools.datasets.base import Dataset
@@ -31,6 +32,17 @@ DatasetName = Annotated[
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
 ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Map = Annotated[
+    str | None,
+    typer.Option("--map", metavar="PAIRS|FILE", help="What labels mean: joy=happiness,0=anger, or a table of these."),
+]
+LabelsFrom = Annotated[
+    int | None,
+    typer.Option(min=0, max=1, help="The number that the classes of a list count from.", show_default="as published"),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow links out of the raw folder (DVC, git-annex, caches).")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Source of all chance.")]
 MANIFESTS = Path("manifests")
 DATA = Path("data")
@@ -106,7 +118,7 @@ def refusals(code: int = 1, interrupted: str = "nothing is lost: the same comman
     try:
         yield
     except (FertoolsError, ManifestError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable_lines(error)}", err=True)
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
         typer.echo(f"interrupted; {interrupted}", err=True)
@@ -122,6 +134,27 @@ def find_dataset(name: str) -> "Dataset":
     if dataset is None:
         raise FertoolsError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
     return dataset
+
+
+def label_reading(dataset: "Dataset", labels_from: int | None, mapping: str | None) -> dict[str, str] | None:
+    """Return what the labels of a raw folder are to be read as; null: as published."""
+    from fertools.datasets.survey import reading
+    from fertools.inputs.expressions import read_map
+
+    return reading(dataset, labels_from, read_map(mapping) if mapping else {})
+
+
+def raw_folder(raw: Path | None, dataset: "Dataset", follow_links: bool) -> Path:
+    """Return the raw folder that a user means, and whether its links are followed."""
+    from fertools.inputs.links import FollowedFolder
+
+    root = raw or DATA / dataset.name
+    return FollowedFolder(root) if follow_links else root
+
+
+def say(text: str) -> None:
+    """Print a result on standard output as a terminal may show it."""
+    typer.echo(printable_lines(text))
 
 
 @contextmanager
@@ -204,7 +237,10 @@ def draw(
 def prepare(
     dataset: DatasetName,
     raw: RawDir = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV with path, expression, subject.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with path, expression, subject, split.")] = None,
+    labels_from: LabelsFrom = None,
+    mapping: Map = None,
+    follow_links: FollowLinks = False,
     manifests_dir: ManifestsDir = MANIFESTS,
     protocol: Annotated[
         str | None, typer.Option(help="Published selection of images.", show_default="the first")
@@ -233,10 +269,13 @@ def prepare(
     Example: fertools prepare raf-db --size 256 --align eyes-nose --color rgb
 
     Example: fertools prepare affectnet --engine ray --address auto
+
+    Example: fertools prepare folder --raw photos --labels labels.csv --map joy=happiness,0=anger
     """
     with refusals():
         chosen = find_dataset(dataset)
-        root = raw or DATA / chosen.name
+        root = raw_folder(raw, chosen, follow_links)
+        recode = label_reading(chosen, labels_from, mapping)
         if labels and not chosen.takes_labels:
             raise FertoolsError(f"{chosen.title} has labels of its own; --labels is for `fertools prepare folder`")
         if chosen.takes_labels:
@@ -252,12 +291,12 @@ def prepare(
         workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
             summary = library.prepare(
-                chosen, root, manifests_dir, labels=labels, protocol_name=protocol,
+                chosen, root, manifests_dir, labels=labels, recode=recode, protocol_name=protocol,
                 published=landmarks is Landmarks.published, crop=Crop(size, align.value, color.value),
                 device=device, engine=Engine(engine.value, workers, address), check_hashes=check is Check.hash,
                 overwrite=overwrite, progress=progress,
             )  # fmt: skip
-        typer.echo(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
+        say(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
 
 
 @app.command()
@@ -266,6 +305,9 @@ def make_folds(
     manifests_dir: ManifestsDir = MANIFESTS,
     num_folds: Annotated[int, typer.Option(min=3, help="How many; one tests, the next validates.")] = 10,
     by: Annotated[By | None, typer.Option(help="What folds are dealt by.", show_default="as published")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Instead: a table of path or face_id, and fold or part.", show_default="none")
+    ] = None,
     whiten: Annotated[Whitening, typer.Option(help="Fitted on each fold's training part.")] = Whitening.standardize,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -276,13 +318,21 @@ def make_folds(
     fold: its test part tests, its validation part (or one in ten of the training part's people) validates.
 
     Example: fertools make-folds ck+ --num-folds 10
+
+    Example: fertools make-folds folder --splits partition.csv
     """
+    from fertools.folds import listed
     from fertools.folds import make_folds as library
     from manifests import files
 
     with refusals():
+        if splits and by:
+            raise FertoolsError("--splits says who is in which fold: leave out --by")
         for path in files.find(manifests_dir, datasets):
-            made = library.make_folds(path, num_folds, whiten.value, seed, by and by.value)
+            dealt = listed.read(splits, files.read(path)) if splits else None
+            for note in dealt.notes if dealt else ():
+                typer.echo(printable(note, 1000), err=True)
+            made = library.make_folds(path, num_folds, whiten.value, seed, by and by.value, dealt)
             if as_json:
                 typer.echo(json.dumps({"manifest": str(path), "folds": [dataclasses.asdict(fold) for fold in made]}))
             else:
@@ -443,7 +493,7 @@ def audit(
                 report = library.audit(manifest, splits, folds or [], progress)
         if html:
             write_atomic(html, library.page(report))
-        typer.echo(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
+        say(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
     raise typer.Exit(0 if report.total.clean else 1)
 
 
@@ -452,6 +502,9 @@ def verify(
     dataset: DatasetName,
     raw: RawDir = None,
     deep: Annotated[bool, typer.Option("--deep", help="Open every image: decode it, and find exact copies.")] = False,
+    labels_from: LabelsFrom = None,
+    mapping: Map = None,
+    follow_links: FollowLinks = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a raw folder with what was published: counts, and every file that is missing, extra, empty or broken.
@@ -462,17 +515,18 @@ def verify(
     """
     with refusals(2, "nothing was changed"):
         chosen = find_dataset(dataset)
-        root = raw or DATA / chosen.name
+        root = raw_folder(raw, chosen, follow_links)
+        recode = label_reading(chosen, labels_from, mapping)
         labels = root / "labels.csv"
         from fertools.checks import release_report
         from fertools.checks import verify as library
 
         with progress_bar(f"verifying {chosen.title}") as progress:
             judged = library.verify(
-                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, deep=deep,
-                workers=os.cpu_count() or 1, progress=progress,
+                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, recode=recode,
+                deep=deep, workers=os.cpu_count() or 1, progress=progress,
             )  # fmt: skip
-        typer.echo(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))
+        say(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))
     raise typer.Exit(1 if judged.findings else 0)
 
 
@@ -495,7 +549,7 @@ def diff(
     with refusals(2, "nothing was changed"):
         paths = [Path(name) if name.endswith(".parquet") else files.find(manifests_dir, [name])[0] for name in (a, b)]
         found = library.diff(*paths)
-        typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
+        say(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
     raise typer.Exit(0 if found.equal else 1)
 
 

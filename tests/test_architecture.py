@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up; what stands on one line does not import one another
     "manifests",
     "fertools.errors",
+    "fertools.inputs",
     "fertools.faces fertools.datasets fertools.folds fertools.identities",
     "fertools.preparation fertools.checks fertools.export fertools.drawn",
     "fertools.cli fertools",

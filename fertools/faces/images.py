@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fertools.faces.formats import decoders, png
 from fertools.faces.formats.bounds import MAX_BYTES, MAX_PIXELS, ImageError
 from fertools.faces.formats.decoders import Picture
+from fertools.inputs.links import is_allowed
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "ImageError", "Picture", "decode", "inspect", "load", "read_bytes", "target"]
 
@@ -47,7 +48,7 @@ def target(root: Path, path: Path) -> Path:
         ImageError: it leaves root, or is no file.
     """
     found = (root / path).resolve()
-    if not found.is_relative_to(root.resolve()):
+    if not is_allowed(root, root / path):
         raise ImageError("leaves the raw folder; it was not followed")
     if not found.is_file():
         raise ImageError("not a file")

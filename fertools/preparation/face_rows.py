@@ -1,6 +1,7 @@
 """Selected images to rows of the manifest: read, decode, detect, align."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from fertools.datasets.protocols import Selected
 from fertools.errors import FertoolsError
 from fertools.faces import align, detector, images
 from manifests import schema
+from manifests.text import storable
 
 NO_FACE = "no face found"
 RETRY_SCORE = 0.97  # of a face that a retry finds; between MIN_SCORE and this, 4 of 704 pictures without one gave some
@@ -84,10 +86,10 @@ def lost_row(dataset: Dataset, item: Selected) -> dict[str, Any]:
 def _empty_row(dataset: Dataset, item: Selected) -> dict[str, Any]:
     sample, prefix = item.sample, dataset.name
     return dict.fromkeys(schema.FACES.names) | {
-        "face_id": f"{prefix}/{_name(sample)}", "dataset": prefix, "source": sample.path.as_posix(),
+        "face_id": f"{prefix}/{_name(sample)}", "dataset": prefix, "source": storable(sample.path),
         "label": sample.label, "expression": item.expression, "role": item.role,
-        "subject": sample.subject and f"{prefix}/{sample.subject}",
-        "sequence": sample.sequence and f"{prefix}/{sample.sequence}",
+        "subject": sample.subject and storable(f"{prefix}/{sample.subject}"),
+        "sequence": sample.sequence and storable(f"{prefix}/{sample.sequence}"),
         "frame": sample.frame, "split": sample.split, "usable": False,
     }  # fmt: skip
 
@@ -98,7 +100,9 @@ def _open(dataset: Dataset, raw: Path, item: Selected) -> _Opened:
     try:
         data = read(dataset, raw, item.sample)
         one.row["source_sha256"] = hashlib.sha256(data).hexdigest()
-        one.picture = images.load(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, which name no file; what it cannot read raises
+            one.picture = images.load(data)
     except (FertoolsError, OSError) as error:
         one.row["reason"] = str(error)
     return one
@@ -244,8 +248,8 @@ def num_levels(pixels: NDArray[np.uint8]) -> int:
 def _name(sample: Sample) -> str:
     """Return what tells an image, or one of its faces, from all others of its dataset."""
     if sample.sequence:
-        return f"{sample.sequence}/{sample.frame:08d}"
-    name = sample.path.as_posix()
+        return storable(f"{sample.sequence}/{sample.frame:08d}")
+    name = storable(sample.path)
     name += f"@{sample.place}" if sample.place is not None else ""
     return name + (f"#{sample.face}" if sample.face is not None else "")
 
