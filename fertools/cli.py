@@ -30,7 +30,7 @@ DatasetName = Annotated[
     typer.Argument(metavar="DATASET", help="ck+, oulu-casia, raf-db, ... or folder; case and hyphens do not matter."),
 ]
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
-ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
+ManifestsDir = Annotated[Path, typer.Option("--manifests", help="The folder of manifests.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Map = Annotated[
     str | None,
@@ -43,48 +43,48 @@ LabelsFrom = Annotated[
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Follow links out of the raw folder (DVC, git-annex, caches).")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Source of all chance.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 MANIFESTS = Path("manifests")
 DATA = Path("data")
 
 
 class Landmarks(StrEnum):
-    """Where a face's five points come from."""
+    """Where a face's five landmarks come from."""
 
     mtcnn = "mtcnn"
     published = "published"
 
 
 class Align(StrEnum):
-    """Which of them a face is aligned by."""
+    """The landmarks that a face is aligned by."""
 
     five_points = "five-points"
     eyes_nose = "eyes-nose"
 
 
 class Color(StrEnum):
-    """What is kept of a picture's colours."""
+    """The colours that crops keep."""
 
     grey = "grey"
     rgb = "rgb"
 
 
 class EngineName(StrEnum):
-    """What the work is done on."""
+    """Where the work runs."""
 
     local = "local"
     ray = "ray"
 
 
 class Check(StrEnum):
-    """What tells a changed image."""
+    """How a changed image is detected."""
 
     time = "time"
     hash = "hash"
 
 
 class By(StrEnum):
-    """What folds are dealt by."""
+    """What stays together in a fold."""
 
     subject = "subject"
     group = "group"
@@ -92,7 +92,7 @@ class By(StrEnum):
 
 
 class Whitening(StrEnum):
-    """What whitening is fitted."""
+    """The kind of whitening."""
 
     zca = "zca"
     standardize = "standardize"
@@ -100,7 +100,7 @@ class Whitening(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """What an export is read by."""
+    """Formats that others read."""
 
     hf = "hf"
     webdataset = "webdataset"
@@ -109,12 +109,12 @@ class ExportFormat(StrEnum):
 
 @app.callback()
 def main() -> None:
-    """Turn the raw folders of facial-expression datasets into manifests."""
+    """Turn the raw folders of facial expression datasets into manifests: aligned faces, folds, pairs, leak audits."""
 
 
 @contextmanager
-def refusals(code: int = 1, interrupted: str = "nothing is lost: the same command goes on from here") -> Iterator[None]:
-    """Print what a user can mend on stderr and exit with a code; a bug keeps its traceback."""
+def refusals(code: int = 1, interrupted: str = "nothing is lost: the same command resumes from here") -> Iterator[None]:
+    """Print user-facing errors on stderr and exit with a code; a bug keeps its traceback."""
     try:
         yield
     except (FertoolsError, ManifestError) as error:
@@ -126,7 +126,7 @@ def refusals(code: int = 1, interrupted: str = "nothing is lost: the same comman
 
 
 def find_dataset(name: str) -> "Dataset":
-    """Return the adapter that a user means."""
+    """Return the adapter of a dataset, by any spelling of its name."""
     from fertools.datasets import DATASETS
     from manifests import files
 
@@ -145,7 +145,7 @@ def label_reading(dataset: "Dataset", labels_from: int | None, mapping: str | No
 
 
 def raw_folder(raw: Path | None, dataset: "Dataset", follow_links: bool) -> Path:
-    """Return the raw folder that a user means, and whether its links are followed."""
+    """Return the raw folder; a `FollowedFolder` where its links may be followed."""
     from fertools.inputs.links import FollowedFolder
 
     root = raw or DATA / dataset.name
@@ -159,7 +159,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None]]:
-    """Show a bar with rate, time left and what came of it on stderr, where that is a terminal."""
+    """Show a bar with rate, remaining time and counts on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -179,12 +179,14 @@ def progress_bar(what: str) -> Iterator[Callable[..., None]]:
 
     columns = (
         TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[message]}"),
     )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, visible=False, told="")
-        yield lambda done, total, told="": bar.update(task, completed=done, total=total, told=told, visible=True)
+        task = bar.add_task(what, total=None, visible=False, message="")
+        yield lambda done, total, message="": bar.update(
+            task, completed=done, total=total, message=message, visible=True
+        )
 
 
 @app.command()
@@ -192,20 +194,23 @@ def draw(
     dataset: DatasetName,
     raw: RawDir = None,
     subjects: Annotated[
-        int | None, typer.Option(min=2, help="How many people.", show_default="123 of CK+, 80 of Oulu-CASIA, else few")
+        int | None, typer.Option(min=2, help="Number of people.", show_default="123 of CK+, 80 of Oulu-CASIA, else few")
     ] = None,
     published_counts: Annotated[
         bool,
-        typer.Option("--published-counts", help="As many files a class and split as published; tiny, without faces."),
+        typer.Option(
+            "--published-counts", help="The published number of files per class and split; tiny images without faces."
+        ),
     ] = False,
     form: Annotated[
-        str | None, typer.Option(help="Another form of it: casiawebface has `pack`, affectnet `photographs`.")
+        str | None,
+        typer.Option(help="Another layout of the same dataset: casiawebface has `pack`, affectnet `photographs`."),
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw a stand-in for a dataset by code: shaded faces in its own layout, with every factor known.
+    """Draw a stand-in for a dataset by code: rendered faces in its own layout, with every factor known.
 
-    Where a set publishes no subject, the same people are in all of its splits; factors.csv says who is where.
+    Where a dataset publishes no subjects, the same people are in all of its splits; factors.csv lists who is where.
 
     Example: fertools draw ck+
     """
@@ -245,24 +250,33 @@ def prepare(
     protocol: Annotated[
         str | None, typer.Option(help="Published selection of images.", show_default="the first")
     ] = None,
-    landmarks: Annotated[Landmarks, typer.Option(help="Detected, or the authors' own.")] = Landmarks.mtcnn,
-    size: Annotated[int, typer.Option(help="Side of an aligned picture, px: 128, or 256 as IF-GAN's.")] = 128,
+    landmarks: Annotated[
+        Landmarks, typer.Option(help="Detected by MTCNN, or published by the authors.")
+    ] = Landmarks.mtcnn,
+    size: Annotated[int, typer.Option(help="Side of an aligned face in px: 128, or 256 as in IF-GAN.")] = 128,
     align: Annotated[Align, typer.Option(help="The landmarks that faces are aligned by.")] = Align.five_points,
-    color: Annotated[Color, typer.Option(help="What is kept of the colours.")] = Color.grey,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are detected.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
-    engine: Annotated[EngineName, typer.Option(help="This machine's processes, or Ray.")] = EngineName.local,
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; auto: this machine's.", show_default="Ray is started here")
+    color: Annotated[Color, typer.Option(help="Grey or colour crops.")] = Color.grey,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for detection.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="one per core")
     ] = None,
-    check: Annotated[Check, typer.Option(help="Hash images of another size or time, or every image.")] = Check.time,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other options' manifest, or folds.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="Local processes, or Ray.")] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster; auto: the one on this machine.", show_default="a new one"),
+    ] = None,
+    check: Annotated[
+        Check, typer.Option(help="How to detect changed images: size and mtime, or content hash.")
+    ] = Check.time,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite a manifest made with other options, or one that has folds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, align and store the faces of a dataset, as manifests/<dataset>.parquet.
 
-    An interrupted run goes on where it stopped, and a later one does only what is missing or changed. A bad file is
-    named and quarantined; the rest goes on.
+    An interrupted run resumes where it stopped, and a later one processes only what is missing or changed. A bad file
+    is named and quarantined; the rest goes on.
 
     Example: fertools prepare ck+ --raw data/ckplus
 
@@ -301,18 +315,20 @@ def prepare(
 
 @app.command()
 def make_folds(
-    datasets: Annotated[list[str] | None, typer.Argument(help="Which; all that are prepared by default.")] = None,
+    datasets: Annotated[list[str] | None, typer.Argument(help="Datasets; by default all that are prepared.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
-    num_folds: Annotated[int, typer.Option(min=3, help="How many; one tests, the next validates.")] = 10,
-    by: Annotated[By | None, typer.Option(help="What folds are dealt by.", show_default="as published")] = None,
+    num_folds: Annotated[int, typer.Option(min=3, help="Number of folds; fold k tests, fold k + 1 validates.")] = 10,
+    by: Annotated[By | None, typer.Option(help="What stays together in a fold.", show_default="as published")] = None,
     splits: Annotated[
         Path | None, typer.Option(help="Instead: a table of path or face_id, and fold or part.", show_default="none")
     ] = None,
-    whiten: Annotated[Whitening, typer.Option(help="Fitted on each fold's training part.")] = Whitening.standardize,
+    whiten: Annotated[
+        Whitening, typer.Option(help="Whitening, fitted on each fold's training part.")
+    ] = Whitening.standardize,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Deal people to folds, draw same-expression pairs for every fold and epoch, fit each fold's whitening.
+    """Assign people to folds, draw same-expression pairs for every fold and epoch, fit each fold's whitening.
 
     Fold k tests on the people of fold k, validates on fold k + 1 and trains on the rest. An official split is one
     fold: its test part tests, its validation part (or one in ten of the training part's people) validates.
@@ -341,10 +357,10 @@ def make_folds(
 
 @app.command()
 def protocols(
-    dataset: Annotated[str | None, typer.Argument(help="Of which dataset.", show_default="all")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.", show_default="all")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the published protocols: which images of a dataset are taken, as what, and in which parts.
+    """List the published protocols: which images of a dataset are used, with which labels, and in which parts.
 
     Example: fertools protocols ck+
     """
@@ -367,18 +383,23 @@ def protocols(
 @app.command()
 def export(
     dataset: DatasetName,
-    form: Annotated[ExportFormat, typer.Option("--format", help="Hugging Face datasets, tars, or images with a CSV.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="exports/<dataset>-<format>")] = None,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Take the images too, under the dataset's terms.")] = False,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="Hugging Face datasets, WebDataset tars, or images with a CSV.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to create.", show_default="exports/<dataset>-<format>")
+    ] = None,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Include the images, under the dataset's terms.")] = False,
     fold: Annotated[
-        int | None, typer.Option(min=1, help="Whose parts, and pairs.", show_default="the official split, or all")
+        int | None,
+        typer.Option(min=1, help="Export the parts and pairs of this fold.", show_default="the official split, or all"),
     ] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest for others to read, with a card, Croissant metadata and the terms of use.
+    """Write a manifest in a format that others read, with a card, Croissant metadata and the terms of use.
 
-    Images leave only with --pixels, those of one's own or drawn ones too.
+    Images are included only with --pixels, even your own or drawn ones.
 
     Example: fertools export ck+ --format hf --fold 1
     """
@@ -401,7 +422,7 @@ def export(
 @app.command()
 def show(
     dataset: DatasetName,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="manifests/<dataset>.png")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write.", show_default="manifests/<dataset>.png")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
 ) -> None:
     """Draw the aligned faces of a manifest on one contact sheet.
@@ -427,15 +448,20 @@ def group(
     ] = "vggface2",
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Lowest mean cosine of a group.", show_default="by how alike strangers are"),
+        typer.Option(
+            min=-1,
+            max=1,
+            help="Lowest mean cosine within a group.",
+            show_default="estimated from how similar strangers are",
+        ),
     ] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are embedded.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the embedder.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Group faces that seem to show one person, for datasets that name nobody: fills in the column group.
+    """Group faces that seem to show one person, for datasets that name nobody: fills the column `group`.
 
-    Groups are computed, never subjects. make-folds --by group deals them to folds; audit tells where they leak.
+    Groups are estimates, never subjects. make-folds --by group keeps them within a fold; audit reports where they leak.
 
     Example: fertools group raf-db --embedder vggface2
     """
@@ -462,18 +488,18 @@ def audit(
         typer.Option(help="CSV with file, part (train, validation, test), perhaps fold.", show_default="its folds"),
     ] = None,
     folds: Annotated[
-        list[int] | None, typer.Option("--fold", min=1, help="Which; repeatable.", show_default="all")
+        list[int] | None, typer.Option("--fold", min=1, help="Audit this fold; may be repeated.", show_default="all")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="Instead: all its faces against all of this dataset.")
+        str | None, typer.Option(metavar="DATASET", help="Instead: compare all its faces with all of this dataset.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Page to write, with the worst pairs as pictures.")] = None,
+    html: Annotated[Path | None, typer.Option(help="An HTML page to write, with pictures of the worst pairs.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which test faces share a person, a recording, a file or a photograph with another part of their split.
+    """Report test faces that share a person, a recording, a file or a photograph with another part of their split.
 
-    Exits 0 where none does, 1 where one does, 2 where there is nothing to audit.
+    Exits 0 if none does, 1 if one does, 2 if there is nothing to audit.
 
     Example: fertools audit ck+ --html audit.html
     """
@@ -501,7 +527,7 @@ def audit(
 def verify(
     dataset: DatasetName,
     raw: RawDir = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Open every image: decode it, and find exact copies.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every image, and find exact copies.")] = False,
     labels_from: LabelsFrom = None,
     mapping: Map = None,
     follow_links: FollowLinks = False,
@@ -509,7 +535,7 @@ def verify(
 ) -> None:
     """Compare a raw folder with what was published: counts, and every file that is missing, extra, empty or broken.
 
-    Exits 0 where nothing was found, 1 where something was, 2 where the folder is not this dataset.
+    Exits 0 if nothing was found, 1 if something was, 2 if the folder is not this dataset.
 
     Example: fertools verify ck+ --raw data/ckplus --deep
     """
@@ -537,9 +563,9 @@ def diff(
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what differs between two manifests, by row and by column.
+    """Report what differs between two manifests, by row and by column.
 
-    Exits 0 where they are equal, 1 where they differ, 2 where one of them cannot be read.
+    Exits 0 if they are equal, 1 if they differ, 2 if one of them cannot be read.
 
     Example: fertools diff old/ckplus.parquet ck+
     """
