@@ -63,6 +63,9 @@ def fit(
         str | None,
         typer.Option(metavar="NAME|FILE", help="Start the encoders from a ResNet-18: resnet18, timm/NAME, or a file."),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start at random where the preset asks for pre-trained encoders.")
+    ] = False,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits each time on a GPU, too; slower.")
     ] = False,
@@ -115,6 +118,7 @@ def fit(
                 start=start,
                 stage=stage,
                 encoder_weights=encoder_weights,
+                from_scratch=from_scratch,
                 deterministic=deterministic,
                 memory=memory,
                 step_runner=StepRunner(precision, compiled),
@@ -122,6 +126,7 @@ def fit(
             for number in folds for one_seed in range(seed, seed + seeds)
         ]  # fmt: skip
         spec[0].config()
+        spec[0].refuse_random_start()
         with init_process_group(pick_device(device)) as where:
             todo = [training(one, runs_dir, where) for one in spec]
             finished = [one for one, job in zip(spec, todo, strict=True) if job.done]

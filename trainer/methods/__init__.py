@@ -7,13 +7,18 @@ from torch import nn
 
 from trainer.methods.base import Method
 from trainer.methods.config import ConfigError
+from trainer.methods.cross_entropy import CrossEntropy
 from trainer.methods.dicefer import DiceFer
 from trainer.methods.ifgan import IfGan
+from trainer.methods.independence import Independence
+from trainer.methods.person_adversary import PersonAdversary
 from trainer.methods.resnet import ResNet
 from trainer.methods.resnet_island import ResNetIsland
+from trainer.methods.supcon import SupCon
 
 METHODS: dict[str, type[Method]] = {
-    "dicefer": DiceFer, "ifgan": IfGan, "resnet": ResNet, "resnet_island": ResNetIsland
+    "dicefer": DiceFer, "ifgan": IfGan, "resnet": ResNet, "resnet_island": ResNetIsland,
+    "cross_entropy": CrossEntropy, "supcon": SupCon, "person_adversary": PersonAdversary, "independence": Independence,
 }  # fmt: skip
 
 

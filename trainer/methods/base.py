@@ -20,11 +20,6 @@ class Faces(NamedTuple):
     expression: Int[Tensor, " batch"]
     person: Int[Tensor, " batch"] | None = None  # index among the people of the training part; None: nobody is named
 
-    @property
-    def num_faces(self) -> int:
-        """Return how many faces it shows."""
-        return len(self.image)
-
 
 class Pairs(NamedTuple):
     """A batch of same-expression pairs: row i of anchor and of partner share expression i and are two people."""
@@ -33,11 +28,6 @@ class Pairs(NamedTuple):
     partner: Float[Tensor, "batch 1 height width"]
     expression: Int[Tensor, " batch"]
     person: Int[Tensor, "batch 2"] | None = None  # of anchor and partner, as in Faces
-
-    @property
-    def num_faces(self) -> int:
-        """Return how many faces it shows."""
-        return 2 * len(self.anchor)
 
     def faces(self) -> Faces:
         """Return the anchors, then the partners, as single faces."""

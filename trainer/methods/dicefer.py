@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.methods.base import SCHEDULES, Faces, Method, Pairs, Stage
-from trainer.methods.dicefer_config import PRESETS, DiceFerConfig
 from trainer.methods.dicefer_critics import Critics
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
 from trainer.methods.optimizers import adamw, minimise
+from trainer.methods.settings.dicefer import PRESETS, TRIED, DiceFerConfig
 from trainer.networks.critics import BilinearCritic
 from trainer.networks.encoder import Encoder, PairEncoder
 from trainer.networks.heads import Classifier, Discriminator
@@ -37,8 +37,7 @@ class DiceFer(Method):
     """
 
     Config = DiceFerConfig
-    PRESETS: ClassVar[dict[str, Any]] = PRESETS
-    TRIED: ClassVar[dict[str, int]] = {"default": 33, "demo": 33, "joint": 33, "paper": 0}  # docs/log.md, November 22
+    PRESETS, TRIED = PRESETS, TRIED
     PRETRAINED = ("paper",)  # section 5.3: on CASIA-WebFace
     ENCODER_MODULES = ("expression_encoder", "identity_encoder")
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.methods.dicefer_config import DiceFerConfig
 from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
+from trainer.methods.settings.dicefer import DiceFerConfig
 from trainer.networks.critics import CRITICS, flatten_map, positions
 from trainer.runs.distributed import all_gather, all_gather_own_first, local_sizes
 

@@ -1,33 +1,15 @@
 """The baseline that both papers compare with: a plain ResNet-18, trained on labels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.methods.base import SCHEDULES, Faces, Method, Stage
-from trainer.methods.config import one_of
 from trainer.methods.optimizers import adamw, minimise
+from trainer.methods.settings.resnet import PRESETS, TRIED, ResNetConfig
 from trainer.networks.encoder import Encoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig:
-    """Ours: neither paper prints its baseline's settings. Preset `paper` has those that DICE-FER prints of itself."""
-
-    batch_size: int = 32
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0  # decoupled: AdamW
-    schedule: str = "cosine"
-    width: int = 64  # ResNet-18
-    code_size: int = 64  # what DICE-FER's E has, so that probes compare like with like
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names."""
-        one_of("schedule", self.schedule, SCHEDULES)
 
 
 class ResNet(Method):
@@ -37,8 +19,7 @@ class ResNet(Method):
     """
 
     Config = ResNetConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
-    TRIED: ClassVar[dict[str, int]] = {"default": 3, "demo": 3, "paper": 0}
+    PRESETS, TRIED = PRESETS, TRIED
     PRETRAINED = ("paper",)
     ENCODER_MODULES = ("encoder",)
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"classifier": ("encoder", "classifier")}
@@ -74,10 +55,3 @@ class ResNet(Method):
             "classifier", self.config.epochs, self.config.batch_size, Faces, step, (optimizer,),
             schedule=SCHEDULES[self.config.schedule], selects=True,
         )  # fmt: skip
-
-
-ResNet.PRESETS = {
-    "paper": ResNetConfig(learning_rate=1e-4, weight_decay=0.0, schedule="constant"),
-    "default": ResNetConfig(),
-    "demo": ResNetConfig(width=16, epochs=150),
-}

@@ -13,6 +13,7 @@ from torch import Tensor
 from trainer.errors import TrainerError
 from trainer.methods.base import Method, Stage
 from trainer.runs.run import Run
+from trainer.training.budget import Budget, Meter
 from trainer.training.precision import AUTO, StepRunner
 
 Batches = Callable[[Stage, int, int, int], Iterable[Any]]  # stage, epoch, seed of the epoch, batches to leave out
@@ -32,6 +33,7 @@ class Progress:
     Attributes:
         sums: what the steps of an unfinished epoch have logged, summed.
         seconds: that these steps took.
+        budget: what the stages have taken so far, see `budget`.
     """
 
     stage: int = 0
@@ -41,6 +43,7 @@ class Progress:
     best_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    budget: Budget = field(default_factory=dict)
 
 
 class Keeper:
@@ -70,7 +73,8 @@ class Keeper:
 
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
-    first_stage: int = 0, report: Report = lambda *_: None, interrupted: Callable[[], bool] = lambda: False,
+    first_stage: int = 0, taken: Budget | None = None, report: Report = lambda *_: None,
+    interrupted: Callable[[], bool] = lambda: False,
     share: Callable[[Stage, Method], Stage] = lambda stage, _: stage, any_rank: Callable[[bool], bool] = bool,
     step_runner: StepRunner = AUTO,
 ) -> bool:  # fmt: skip
@@ -82,6 +86,7 @@ def train(
     Args:
         validate: accuracy on the validation fold, for stages that select their best epoch.
         first_stage: how many stages are done already, elsewhere.
+        taken: what these took.
         interrupted: asked after each step whether to write a checkpoint and stop.
         share: makes a stage one that several processes step through together.
         agreed: whether any of these processes wants what this one may want: to stop, or to save.
@@ -95,7 +100,7 @@ def train(
         TrainerError: a checkpoint cannot be written, or no longer be read.
     """
     saved = run.checkpoint()
-    progress = Progress(**saved.progress) if saved else Progress(stage=first_stage)
+    progress = Progress(**saved.progress) if saved else Progress(stage=first_stage, budget=taken or {})
     keeper = Keeper(run, method, progress)
 
     def wanted(also: bool = False) -> bool:
@@ -106,17 +111,18 @@ def train(
     for index, stage in enumerate(stages):
         if index < progress.stage:
             continue
+        meter = Meter(stage)
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in stage.optimizers]
         random = None
         if index > progress.stage:
-            progress = keeper.progress = Progress(stage=index)
+            progress = keeper.progress = Progress(stage=index, budget=progress.budget)
         elif saved:
             saved.restore(method, stage.optimizers)
             random, saved = saved.random, None
         for epoch in range(progress.epoch, stage.epochs):
             _set_rates(stage, rates, epoch)
             stage.begin(epoch)
-            if not _epoch(keeper, stage, batches, seed, random, wanted):
+            if not _epoch(keeper, meter, stage, batches, seed, random, wanted):
                 return False
             random = None
             logged = _close(stage, progress)
@@ -134,11 +140,12 @@ def train(
                 keeper.save(stage)
             if stop:
                 return False
+    run.write_json("provenance.json", run.read_json("provenance.json") | {"budget": progress.budget})
     return True
 
 
 def _epoch(
-    keeper: Keeper, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
+    keeper: Keeper, meter: Meter, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
     wanted: Callable[[bool], bool],
 ) -> bool:  # fmt: skip
     """Train what is left of an epoch, and add up what its steps log; return whether it is done."""
@@ -155,6 +162,7 @@ def _epoch(
     def note() -> None:
         progress.sums = {name: float(value) for name, value in sums.items()}
         progress.seconds = before + time.perf_counter() - started
+        progress.budget = meter.add_to(progress.budget)
 
     try:
         for number, batch in enumerate(batches(stage, progress.epoch, stream, first), start=first + 1):
@@ -164,6 +172,7 @@ def _epoch(
                 if wanted(False):
                     return False
             logged = stage.step(batch)
+            meter.count(batch)
             sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
             progress.step = number
     except torch.OutOfMemoryError as error:

@@ -1,13 +1,13 @@
-"""DICE-FER's settings and presets."""
+"""DICE-FER: expression and identity decoupled by mutual information, in two stages, then a classifier."""
 
 from dataclasses import dataclass, replace
 
-from trainer.methods.base import SCHEDULES
 from trainer.methods.config import ConfigError, one_of
-from trainer.methods.objectives.mutual_information import ESTIMATORS
-from trainer.networks.critics import CRITICS, NEGATIVES
 
-TRAINING_ESTIMATORS = (*ESTIMATORS, "mine")  # MINE keeps an average, all others are functions of a batch
+CRITICS = ("concat", "bilinear", "separable")
+NEGATIVES = ("all", "shift", "other")
+ESTIMATORS = ("dv", "jsd", "nce", "smile", "nwj", "mine")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class DiceFerConfig:
         """Refuse unknown names."""
         one_of("critic", self.critic, CRITICS)
         one_of("negatives", self.negatives, NEGATIVES)
-        one_of("expression_estimator", self.expression_estimator, TRAINING_ESTIMATORS)
-        one_of("identity_estimator", self.identity_estimator, TRAINING_ESTIMATORS)
+        one_of("expression_estimator", self.expression_estimator, ESTIMATORS)
+        one_of("identity_estimator", self.identity_estimator, ESTIMATORS)
         one_of("schedule", self.schedule, SCHEDULES)
         for name in ("expression_estimator", "identity_estimator"):
             if self.negatives == "other" and getattr(self, name) != "nce":
@@ -69,3 +69,4 @@ DEFAULT = DiceFerConfig(
 )  # fmt: skip
 DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
 PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO, "joint": replace(DEFAULT, joint=True)}
+TRIED = {"default": 33, "demo": 33, "joint": 33, "paper": 0}  # settings, before a preset was chosen (docs/log.md)
