@@ -148,9 +148,10 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
     return scores, unseen
 
 
-def _budget(run: Run) -> dict[str, float | None] | None:
-    """Return what the expression code was given (see `training.budget`), and how many settings its preset was chosen
-    of; None: trained before this was counted. Processor seconds stay in the provenance: scores are the same each time.
+def _budget(run: Run) -> dict[str, Any] | None:
+    """Return what the expression code was given (see `training.budget`), and how many settings were tried before.
+
+    None: it was trained before this was counted. Processor seconds stay in the provenance: scores are reproducible.
     """
     stages = run.read_json("provenance.json").get("budget")
     if stages is None:

@@ -13,7 +13,7 @@ from trainer.methods.controls import (
     expression_stage,
     named_people,
 )
-from trainer.methods.objectives.representations import hsic, person_loss
+from trainer.methods.objectives.representations import normalised_hsic, person_loss
 from trainer.methods.settings.independence import PRESETS, TRIED, IndependenceConfig
 
 
@@ -53,7 +53,7 @@ class Independence(Method):
     def _objective(self, faces: Faces) -> tuple[Tensor, dict[str, Tensor]]:
         people = named_people(faces, self.config.num_people)
         expression, identity = self.encoder(faces.image)[1], self.identity_encoder(faces.image)[1]
-        shared = hsic(expression, identity)
+        shared = normalised_hsic(expression, identity)
         told = person_loss(self.identity_head(identity), people)
         loss = F.cross_entropy(self.head(expression).float(), faces.expression) + told
         return loss + self.config.independence_weight * shared, {"people": told, "hsic": shared}

@@ -13,7 +13,7 @@ import torch
 from trainer.methods.base import Pairs, Stage
 from trainer.runs.distributed import all_reduce_sum
 
-Budget = dict[str, dict[str, float]]  # stage -> steps, faces, updates, processor_seconds; trains_code: 0 or 1
+Budget = dict[str, dict[str, int | float]]  # stage -> steps, faces, updates, processor_seconds; trains_code: 0 or 1
 
 
 class Meter:

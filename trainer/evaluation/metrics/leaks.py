@@ -29,7 +29,7 @@ DECAY = 1.0  # of ridge regression, in mean squared lengths of a code
 
 def identity_within_expression(
     codes: Codes, subjects: Labels, expressions: Labels, sequences: Labels, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Read the person from what codes hold within their expression, each recording by probes fitted on all others.
 
     Three probes, each a linear map of who is on the other faces: ridge regression (`linear`), the same with a Gaussian
@@ -67,7 +67,7 @@ def identity_within_expression(
 
 def person_information(
     codes: Codes, subjects: Labels, expressions: Labels, sequences: Labels, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     r"""Return a lower bound on I(E; person | expression), in nats, from recordings that the model has not seen.
 
     .. math:: I(E; P | Y) \ge E \log \frac{q(P | E, Y)}{p(P | Y)},

@@ -93,6 +93,18 @@ def hsic(first: Float[Tensor, "batch dims"], second: Float[Tensor, "batch others
     return ((kernels[0] * kernels[1]).sum() + whole - 2 / (num - 2) * (rows[0] @ rows[1])) / (num * (num - 3))
 
 
+def normalised_hsic(first: Float[Tensor, "batch dims"], second: Float[Tensor, "batch others"]) -> Float[Tensor, ""]:
+    """HSIC as a share of what the codes have with themselves: 1 of equal codes, 0 on average of unrelated ones.
+
+    So that its weight does not depend on the dimensions of the codes. A constant code has 0.
+
+    Source:
+        Kornblith et al. 2019, Eq. 3 (arXiv:1905.00414), of the unbiased estimate.
+    """
+    own = hsic(first, first).clamp_min(1e-6) * hsic(second, second).clamp_min(1e-6)
+    return hsic(first, second) / own.sqrt()
+
+
 def _gaussian(codes: Float[Tensor, "batch dims"]) -> Float[Tensor, "batch batch"]:
     squared = (codes.unsqueeze(1) - codes).square().sum(2)
     off = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)

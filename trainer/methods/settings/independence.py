@@ -9,7 +9,7 @@ from trainer.methods.settings.controls import ControlConfig, equal_budget
 class IndependenceConfig(ControlConfig):
     """Ours, beside DICE-FER's budget."""
 
-    independence_weight: float = 10.0  # of HSIC, which is at most about 0.1 here
+    independence_weight: float = 1.0  # of normalised HSIC, 1 at most
     num_people: int = 256  # outputs of the classifier of people: as many as the training part has, or more
 
 
