@@ -107,7 +107,7 @@ def test_nothing_run_is_a_table_that_says_so(comparison):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"preset": "paper"}, "no preset 'paper' of resnet; known: default, demo"),
+        ({"preset": "joint"}, "no preset 'joint' of resnet; known: paper, default, demo"),
         ({"methods": ("resnet", "gan")}, "no method 'gan'"),
         ({"methods": ("resnet", "resnet")}, "a comparison is of two methods or more"),
         ({"methods": ()}, "methods none, 1 seeds"),

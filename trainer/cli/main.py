@@ -80,6 +80,9 @@ def fit(
             metavar="NAME|FILE", help="Initialise the encoders from a ResNet-18: resnet18, timm/NAME, or a file."
         ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start at random where the preset asks for pre-trained encoders.")
+    ] = False,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Bit-identical results on a GPU, too; slower.")
     ] = False,
@@ -130,10 +133,12 @@ def fit(
             start=start,
             stage=stage,
             encoder_weights=encoder_weights,
+            from_scratch=from_scratch,
             deterministic=deterministic,
             memory=memory,
             step_runner=StepRunner(precision, compiled),
         )
+        base.refuse_random_start()
         folds = range(1, num_folds(manifest) + 1) if all_folds else [base.fold]
         specs = [
             dataclasses.replace(base, fold=index, seed=number)

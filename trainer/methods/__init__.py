@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 METHODS = {  # the modules of a method, in settings/ and here -> its class
     "dicefer": "DiceFer", "ifgan": "IfGan", "resnet": "ResNet", "resnet_island": "ResNetIsland",
+    "cross_entropy": "CrossEntropy", "supcon": "SupCon", "person_adversary": "PersonAdversary",
+    "independence": "Independence",
 }  # fmt: skip
 
 

@@ -25,16 +25,19 @@ class DiceFerConfig:
     code_size: int = 64
     shared: bool = True  # (ours) one E and one I encoder for both faces of a pair; the paper writes psi_M, psi_N
     standardise: bool = False  # (ours) codes of mean 0 and spread 1
-    critic: str = "concat"  # (ours: Hjelm et al. 2019; the paper names none)
+    critic: str = "concat"  # "derived from MINE": an MLP on map and code, joined (Belghazi et al. 2018)
     critic_width: int = 512  # (ours: Hjelm et al. 2019)
     balanced: bool = False  # (ours) draw the pairs' classes evenly
     swap: bool = True  # Eq. 6: the map of one face with the code of the other
-    global_weight: float = 0.5  # mu
-    local_weight: float = 1.0  # nu
+    global_weight: float = 0.5  # mu^exp
+    local_weight: float = 1.0  # nu^exp
+    identity_global_weight: float = 0.5  # mu^id
+    identity_local_weight: float = 1.0  # nu^id
     distance_weight: float = 0.1  # delta
+    distance_warmup: int = 0  # (ours) epochs of stage 1 before the distance counts
     gated: bool = False  # (ours) the distance counts as far as the critics find information
     adversarial_weight: float = 0.01  # zeta (Fig. 4 sweeps 0 to 0.05)
-    negatives: str = "shift"  # one shuffled code a face, as printed
+    negatives: str = "all"  # (ours) pairs of a batch that do not belong together; `shift`: one a face
     expression_estimator: str = "dv"  # Eq. 3
     identity_estimator: str = "dv"
     discriminator_steps: int = 1  # (ours)
@@ -65,3 +68,4 @@ DEFAULT = DiceFerConfig(
 )  # fmt: skip
 DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
 PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO, "joint": replace(DEFAULT, joint=True)}
+TRIED = {"default": 33, "demo": 33, "joint": 33, "paper": 0}  # settings, before a preset was chosen (docs/log.md)
