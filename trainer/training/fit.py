@@ -20,6 +20,7 @@ from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
 from trainer.runs.device import make_deterministic
 from trainer.runs.distributed import all_reduce_sum, any_rank, rank, world_size
+from trainer.runs.made_by import code_digests, processor
 from trainer.runs.run import Run, RunError, environment
 from trainer.runs.signals import deferred_signals
 from trainer.training.data_parallel import SharedRun, convert_sync_batchnorm, data_parallel_stage, refuse_difference
@@ -117,7 +118,8 @@ def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict
         "fold": spec.fold, "seed": spec.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
     where = environment(device) | spec.step_runner.about(device)
-    provenance = where | {"commit": files.commit(), "data": data.provenance()}
+    provenance = where | {"commit": files.commit(), "code": code_digests(), "processor": processor()}
+    provenance |= {"data": data.provenance()}
     method = build(spec.method, settings, data.expressions, spec.seed, device)
     if spec.encoder_weights:
         taken = key_layouts.take(weights.read(spec.encoder_weights), method)
