@@ -8,7 +8,6 @@ from small_runs import CPU, silent
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.experiments import compare
-from trainer.experiments.reproduce import write_forms
 from trainer.methods import METHODS
 from trainer.runs.run import Run
 
@@ -48,14 +47,14 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert len(first) == 6 and not any(job.done for job in first)
     run_all(comparison)
     assert all(job.done for job in compare.jobs(comparison))
-    names = [one.name() for each in comparison.run_spec().values() for one in each]
+    names = [one.name() for each in comparison.spec().values() for one in each]
     parts = [Run(comparison.runs / name).read_json("provenance.json")["data"]["manifest_sha256"] for name in names]
     assert len(set(parts)) == 1
     table = compare.tabulate(comparison)
     assert [row.name for row in table.rows] == ["resnet", "resnet_island", "resnet_island less resnet"]
     accuracies = {
         method: np.array([Run(comparison.runs / one.name()).value("scores.json", "classification", "accuracy")
-                          for one in each]) for method, each in comparison.run_spec().items()
+                          for one in each]) for method, each in comparison.spec().items()
     }  # fmt: skip
     less = cells(table, "resnet_island less resnet")["accuracy"]
     gain = accuracies["resnet_island"] - accuracies["resnet"]
@@ -63,9 +62,14 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert all(cell.mean is not None for row in table.rows[:2] for cell in row.cells)
     assert cells(table, "resnet")["accuracy"].mean == pytest.approx(accuracies["resnet"].mean())
     assert cells(table, "resnet_island less resnet")["chance of identity"] == tables.Cell()
-    write_forms(table, tmp_path, {})
+    assert compare.write(comparison, tmp_path) == table
     assert {path.suffix for path in tmp_path.glob("compare.*")} == {".json", ".md", ".html", ".tex"}
     assert tables.from_json((tmp_path / "compare.json").read_text()) == table
+    page = (tmp_path / "compare.html").read_text()
+    assert (
+        page.startswith("<!doctype html>") and page.count("data:image/svg+xml") == 5
+    )  # four scores and the differences
+    assert all(f'href="runs/{name}/report.html"' in page for name in names)
 
 
 def test_a_single_pair_is_not_compared(comparison):
@@ -76,11 +80,11 @@ def test_a_single_pair_is_not_compared(comparison):
 
 def test_the_note_names_which_weights_each_method_was_judged_with(comparison):
     chosen = {"resnet": {"validation_accuracy": 0.5}, "resnet_island": {}}
-    for method, (run_spec, _) in comparison.run_spec().items():
+    for method, (run_spec, _) in comparison.spec().items():
         run = Run(comparison.runs / run_spec.name())
         run.folder.mkdir(parents=True)
         run.write_text("metrics.jsonl", json.dumps({"stage": "classifier", "epoch": 0} | chosen[method]) + "\n")
-    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.run_spec().items()}
+    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.spec().items()}
     assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._kept(runs)
 
 

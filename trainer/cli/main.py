@@ -136,7 +136,7 @@ def fit(
 
 def tell_runs(folders: list[Path], finished: set[str], failed: dict[str, str], as_json: bool) -> None:
     """Print what runs have found: each, then all; with --json, why others have failed, too."""
-    from trainer.evaluation.reporting import comparison, run_report
+    from trainer.evaluation.reporting import comparison_page, run_report
     from trainer.methods.pretrained import key_layouts
     from trainer.runs.run import Run
 
@@ -153,7 +153,7 @@ def tell_runs(folders: list[Path], finished: set[str], failed: dict[str, str], a
         typer.echo(run_report.text(run.read_json("scores.json")))
         typer.echo(f"  report: {run.folder / 'report.html'}")
     if len(runs) > 1:
-        typer.echo(comparison.write(runs, folders[0].parent / "report.html"))
+        typer.echo(comparison_page.write(runs, folders[0].parent / "report.html"))
 
 
 @app.command()
@@ -240,7 +240,7 @@ def report(
     Example: trainer report runs/ckplus-*
     """
     with refusals():
-        from trainer.evaluation.reporting import comparison
+        from trainer.evaluation.reporting import comparison, comparison_page
         from trainer.runs.run import load_run
 
         loaded = [load_run(folder) for folder in runs]
@@ -248,7 +248,7 @@ def report(
             typer.echo(json.dumps({"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}))
             return
         page = runs[0].parent / "report.html"
-        typer.echo(comparison.write(loaded, page))
+        typer.echo(comparison_page.write(loaded, page))
         typer.echo(page)
 
 

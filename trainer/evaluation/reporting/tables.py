@@ -5,9 +5,11 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.metrics.statistics import DRAWN, NOT_REPRODUCED, NOT_RUN, REPRODUCED
+from trainer.runs.atomic import write_whole
 
 MARK, OTHER_BUDGET = "†", "‡"
 LEGEND = (
@@ -136,6 +138,14 @@ def from_json(text: str) -> Table:
 
 def _cell(interval: list[float] | None, **found: Any) -> Cell:
     return Cell(interval=None if interval is None else (interval[0], interval[1]), **found)
+
+
+def write_forms(table: Table, out: Path) -> None:
+    """Write a table as JSON, Markdown and LaTeX, below a folder by its name."""
+    path = out / table.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in ((".json", to_json(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
+        write_whole(path.with_name(path.name + suffix), text)
 
 
 # --- what stands where, the same in all three forms
