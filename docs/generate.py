@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from manifests import schema
+from trainer.runs import made_by
 
 DOCS = Path(__file__).parent
 
@@ -61,6 +62,25 @@ def table(columns: pa.Schema) -> str:
     return "\n".join(lines)
 
 
+STALE = """# Results older than the code they describe
+
+Written by `make docs`; a test says when it is out of date. A result records a hash of each part of the code that its
+numbers come from (`trainer/runs/made_by.py`); what stands here is not to be quoted as what the code of today gives.
+
+The code has changed since: {changed}.
+
+The code that made them is not recorded (before November 30): {unrecorded}.
+"""
+
+
+def stale_page() -> str:
+    """Return the page that names results older than the code they describe."""
+    stale = made_by.stale(DOCS / "results")
+    unrecorded = [name for name, parts in stale.items() if parts == [made_by.NOT_RECORDED]]
+    changed = [name for name in stale if name not in unrecorded]
+    return STALE.format(changed=", ".join(changed) or "none", unrecorded=", ".join(unrecorded) or "none")
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
@@ -76,7 +96,7 @@ def pages() -> dict[Path, str]:
         for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
     cli = "\n".join(line.rstrip() for line in "\n".join(commands).strip().splitlines()) + "\n"
-    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}
+    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli, DOCS / "results" / "stale.md": stale_page()}
 
 
 if __name__ == "__main__":

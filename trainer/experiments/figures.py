@@ -149,7 +149,8 @@ def row_percentages(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return a confusion matrix with each row, a true class, as percentages; nan in a row without faces."""
     faces = counts.sum(1, keepdims=True)
     percentages: NDArray[np.float64] = np.full(counts.shape, np.nan)
-    return np.divide(100.0 * counts, faces, out=percentages, where=faces > 0)
+    np.divide(100.0 * counts, faces, out=percentages, where=faces > 0)
+    return percentages
 
 
 def _confusion_panel(axis: Axes, counts: NDArray[np.int64], names: Sequence[str]) -> None:

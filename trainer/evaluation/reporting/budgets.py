@@ -9,12 +9,9 @@ from trainer.evaluation.reporting.tables import OTHER_BUDGET, Cell, Column
 from trainer.runs.run import Run
 
 TOLERANCE = 0.05
-COLUMNS = (
-    Column("steps", percent=False, decimals=0),
-    Column("faces seen", percent=False, decimals=0),
-    Column("optimizer updates", percent=False, decimals=0),
-    Column("settings tried", percent=False, decimals=0),
-    Column("processor seconds", percent=False, decimals=0),
+COLUMNS = tuple(
+    Column(name, percent=False, decimals=0, counted=True)
+    for name in ("steps", "faces seen", "optimizer updates", "settings tried", "processor seconds")
 )
 
 
@@ -39,12 +36,12 @@ def cells(runs: Sequence[Run]) -> list[Cell]:
     return [_cell([budget.get(name) for budget in found]) for name in Budget._fields]
 
 
-def _cell(recorded: Sequence[float | None]) -> Cell:
-    values = [value for value in recorded if value is not None]
-    if not values or len(values) < len(recorded):
+def _cell(values: Sequence[float | int | None]) -> Cell:
+    known = [float(value) for value in values if value is not None]
+    if not known or len(known) < len(values):
         return Cell()
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Cell(mean=float(np.mean(values)), spread=spread, runs=len(values))
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return Cell(mean=float(np.mean(known)), spread=spread, runs=len(known))
 
 
 def differs(budget: Budget, reference: Budget) -> bool:

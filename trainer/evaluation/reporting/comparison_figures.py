@@ -55,7 +55,7 @@ def forest(rows: Sequence[tuple[str, dict[str, Any]]]) -> Figure:
     Args:
         rows: name and {mean, interval (two numbers, or None)}, top to bottom.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.36 * len(rows)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(5.4, 0.9 + 0.36 * len(rows)), layout="constrained")
     for position, (_, found) in enumerate(rows):
         interval = found.get("interval")
         excludes = interval is not None and not interval[0] <= 0 <= interval[1]

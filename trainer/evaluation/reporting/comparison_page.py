@@ -102,10 +102,17 @@ def _by_key(runs: Sequence[Run], path: Sequence[str]) -> dict[tuple[int, int], f
 def _forest(compared: Sequence[dict[str, Any]]) -> str:
     """Return a picture of all differences that are defined, by score; nothing where there are none."""
     rows = [
-        (f"{what}:\n{one['first']} less {one['second']}", one["differences"][what])
+        (f"{what}:\n{' less '.join(_without_common_words(one['first'], one['second']))}", one["differences"][what])
         for what in comparison.COMPARED for one in compared if np.isfinite(one["differences"][what]["mean"])
     ]  # fmt: skip
     return _picture(forest(rows)) if rows else ""
+
+
+def _without_common_words(first: str, second: str) -> tuple[str, str]:
+    """Return two names of runs without the words that both have."""
+    common = set(first.split()) & set(second.split())
+    kept = [" ".join(word for word in name.split() if word not in common) for name in (first, second)]
+    return kept[0] or first, kept[1] or second
 
 
 def _picture(figure: Figure) -> str:

@@ -27,11 +27,13 @@ class Column:
         name: its heading.
         percent: whether its numbers are shares, which are shown in percent.
         decimals: digits to show; as the paper prints them.
+        counted: whether its numbers are counted, so that a missing interval is not worth a word.
     """
 
     name: str
     percent: bool = True
     decimals: int = 2
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,8 @@ def _lines(cell: Cell, column: Column) -> list[str]:
     if cell.mean is not None:
         spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
         lines.append(f"{number(cell.mean)}{spread}{mark} ({cell.runs} run{'s' if cell.runs > 1 else ''})")
-        lines.append("95 %: " + (" to ".join(map(number, cell.interval)) if cell.interval else "no interval"))
+        if cell.interval or not column.counted:
+            lines.append("95 %: " + (" to ".join(map(number, cell.interval)) if cell.interval else "no interval"))
     if cell.printed is not None:
         difference = ""
         if cell.mean is not None and not cell.drawn:
@@ -225,7 +228,10 @@ def to_html(table: Table) -> str:
     parts = [_html_rows(head, shown, table.title)] if shown else []
     if folded:
         parts.append(
-            _fold(f"Not run here: {len(folded)} row{'s' if len(folded) > 1 else ''}", _html_rows(head, folded))
+            _fold(
+                f"Not run here: {len(folded)} row{'s' if len(folded) > 1 else ''}",
+                _html_rows(head, folded, f"{table.title}: not run"),
+            )
         )
     parts += [f"<p>{note}</p>" for note in notes]
     content = "\n".join(parts)
@@ -240,10 +246,10 @@ def _fold(summary: str, content: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n{content}\n</details>"
 
 
-def _html_rows(head: str, rows: list[list[str]], caption: str = "Not run") -> str:
+def _html_rows(head: str, rows: list[list[str]], label: str) -> str:
     lines = [f'<th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) for name, *cells in rows]
     return "\n".join([
-        '<div class="scroll">', "<table>", f"<caption>{html.escape(caption)}</caption>", head,
+        '<div class="scroll" tabindex="0">', f'<table aria-label="{html.escape(label)}">', head,
         "<tbody>", *(f"<tr>{line}</tr>" for line in lines), "</tbody>", "</table>", "</div>",
     ])  # fmt: skip
 
