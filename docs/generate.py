@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from manifests import faces as crops
 from manifests import schema
+from trainer.runs import made_by
 
 DOCS = Path(__file__).parent
 
@@ -84,6 +85,25 @@ def escaped(line: str) -> str:
     return "`".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
 
 
+STALE = """# Results older than the code they describe
+
+Written by `make docs`; a test says when it is out of date. A result records a hash of each part of the code that its
+numbers come from (`trainer/runs/made_by.py`); what stands here is not to be quoted as what the code of today gives.
+
+The code has changed since: {changed}.
+
+The code that made them is not recorded (before November 30): {unrecorded}.
+"""
+
+
+def stale_page() -> str:
+    """Return the page that names results older than the code they describe."""
+    stale = made_by.stale(DOCS / "results")
+    unrecorded = [name for name, parts in stale.items() if parts == [made_by.NOT_RECORDED]]
+    changed = [name for name in stale if name not in unrecorded]
+    return STALE.format(changed=", ".join(changed) or "none", unrecorded=", ".join(unrecorded) or "none")
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
@@ -101,7 +121,7 @@ def pages() -> dict[Path, str]:
         for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
     cli = "\n".join(escaped(line.rstrip()) for line in "\n".join(commands).strip().splitlines()) + "\n"
-    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}
+    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli, DOCS / "results" / "stale.md": stale_page()}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from small_runs import CPU, silent
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.experiments import compare
-from trainer.experiments.reproduce import write_forms
 from trainer.methods import find_presets
 from trainer.runs.run import Run
 
@@ -63,9 +62,14 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert all(cell.mean is not None for row in table.rows[:2] for cell in row.cells)
     assert cells(table, "resnet")["accuracy"].mean == pytest.approx(accuracies["resnet"].mean())
     assert cells(table, "resnet_island less resnet")["chance of identity"] == tables.Cell()
-    write_forms(table, tmp_path, {})
+    assert compare.write(comparison, tmp_path) == table
     assert {path.suffix for path in tmp_path.glob("compare.*")} == {".json", ".md", ".html", ".tex"}
     assert tables.from_json((tmp_path / "compare.json").read_text()) == table
+    page = (tmp_path / "compare.html").read_text()
+    assert (
+        page.startswith("<!doctype html>") and page.count("data:image/svg+xml") == 5
+    )  # four scores and the differences
+    assert all(f'href="runs/{name}/report.html"' in page for name in names)
 
 
 def test_a_single_pair_is_not_compared(comparison):

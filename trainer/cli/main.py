@@ -153,7 +153,7 @@ def fit(
 
 def print_runs(result: "FitResult", as_json: bool) -> None:
     """Print the scores of each run, then of all; with --json, also the errors of failed ones."""
-    from trainer.evaluation.reporting import comparison, run_report
+    from trainer.evaluation.reporting import comparison_page, run_report
     from trainer.methods.pretrained import key_layouts
     from trainer.runs.run import Run
 
@@ -170,7 +170,7 @@ def print_runs(result: "FitResult", as_json: bool) -> None:
         typer.echo(run_report.text(run.read_json("scores.json")))
         typer.echo(f"  report: {run.folder / 'report.html'}")
     if len(runs) > 1:
-        typer.echo(comparison.write(runs, result.folders[0].parent / "report.html"))
+        typer.echo(comparison_page.write(runs, result.folders[0].parent / "report.html"))
 
 
 @app.command()
@@ -260,7 +260,7 @@ def report(
     Example: trainer report runs/ckplus-*
     """
     with refusals():
-        from trainer.evaluation.reporting import comparison
+        from trainer.evaluation.reporting import comparison, comparison_page
         from trainer.runs.run import load_run
 
         loaded = [load_run(folder) for folder in runs]
@@ -268,7 +268,7 @@ def report(
             typer.echo(json.dumps({"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}))
             return
         page = runs[0].parent / "report.html"
-        typer.echo(comparison.write(loaded, page))
+        typer.echo(comparison_page.write(loaded, page))
         typer.echo(page)
 
 

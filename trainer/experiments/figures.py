@@ -128,8 +128,43 @@ def _zeta(row: Drawn) -> float:
     return float(row.runs[0].read_json("config.json")["settings"]["adversarial_weight"])
 
 
-def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
-    """DICE-FER Figure 5 (as we read it): the codes of unseen people by t-SNE, coloured by expression and by person."""
+def confusion(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
+    """DICE-FER Figure 5: a confusion matrix a dataset, over the test faces of all runs: row percentages and counts."""
+    figure, grid = plt.subplots(
+        len(rows), 1, figsize=(5.6, 5.0 * len(rows)), squeeze=False, layout="constrained"
+    )  # fmt: skip
+    for axis, row in zip(grid[:, 0], rows, strict=True):
+        scores = [run.read_json("scores.json")["classification"] for run in row.runs]
+        names, counts = scores[0]["expressions"], np.sum([score["confusion"] for score in scores], axis=0)
+        _confusion_panel(axis, counts, names)
+        runs = f"{len(row.runs)} run{'s' if len(row.runs) > 1 else ''}"
+        axis.set_title(f"{row.variant.title}, {_where(row)}\n{counts.sum()} test faces of {runs}", fontsize=10)
+    return svg(figure)
+
+
+def row_percentages(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a confusion matrix with each row, a true class, as percentages; nan in a row without faces."""
+    faces = counts.sum(1, keepdims=True)
+    percentages: NDArray[np.float64] = np.full(counts.shape, np.nan)
+    np.divide(100.0 * counts, faces, out=percentages, where=faces > 0)
+    return percentages
+
+
+def _confusion_panel(axis: Axes, counts: NDArray[np.int64], names: Sequence[str]) -> None:
+    percentages, ticks = row_percentages(counts), range(len(names))
+    axis.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
+    axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+    axis.set_xticklabels(names, rotation=45, ha="right")
+    axis.set_yticklabels(f"{name} ({total})" for name, total in zip(names, counts.sum(1), strict=True))
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            share = percentages[true, predicted]
+            colour = "white" if share > 50 else "black"
+            axis.text(predicted, true, f"{share:.1f} %\n{count}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def tsne(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """Codes of unseen people by t-SNE, coloured by expression and by person; no figure of the paper."""
     columns = ("expression", "subject")
     figure, grid = pyplot().subplots(
         len(rows), len(columns), figsize=(5.4 * len(columns), 4.2 * len(rows)), squeeze=False, layout="constrained"
@@ -184,5 +219,6 @@ def _painted(
 
 
 FIGURES: dict[str, Callable[[Sequence[Drawn], Path, torch.device], str]] = {
-    "retrieval": retrieval, "sweep": sweep, "codes": codes, "transfer": transfer, "attention": attention
+    "retrieval": retrieval, "sweep": sweep, "confusion": confusion, "tsne": tsne, "transfer": transfer,
+    "attention": attention,
 }  # fmt: skip

@@ -70,12 +70,12 @@ class DiceFer(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify by the expression code alone."""
-        logits: Tensor = self.classifier(self.expression_encoder(images).output)
+        logits: Tensor = self.classifier(self.expression_encoder(images)[1])
         return logits
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
         """Return E and I; of encoders that are not shared, the partners' E too."""
-        codes = {"expression": self.expression_encoder(images).output, "identity": self.identity_encoder(images).output}
+        codes = {"expression": self.expression_encoder(images)[1], "identity": self.identity_encoder(images)[1]}
         if not self.config.shared:
             codes["expression of partners"] = self.expression_encoder(images, -1)[1]
         return codes

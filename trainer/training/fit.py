@@ -21,6 +21,7 @@ from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
 from trainer.runs.device import environment, make_deterministic
 from trainer.runs.distributed import all_reduce_mean, rank, refuse_difference, world_size
+from trainer.runs.made_by import code_digests, processor
 from trainer.runs.run import Run, RunError
 from trainer.training.budget import Budget
 from trainer.training.data_parallel import convert_sync_batchnorm
@@ -149,7 +150,7 @@ def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict
     if spec.starts_from_scratch:
         config["from_scratch"] = True
     provenance = environment(device) | spec.step_runner.metadata(device)
-    provenance |= {"commit": commit(), "data": data.provenance()}
+    provenance |= {"commit": commit(), "code": code_digests(), "processor": processor(), "data": data.provenance()}
     method = build(spec.method, settings, data.expressions, spec.seed, device)
     if spec.encoder_weights:
         taken = key_layouts.take(weights.read(spec.encoder_weights), method)
