@@ -94,7 +94,7 @@ def test_what_a_run_did_not_read_refuses_it_nowhere(act, world, tmp_path, monkey
     scores = run.read_json("scores.json")
     assert evaluate.judge(run, *evaluate.load(run, manifests, CPU))[0]["classification"] == scores["classification"]
     assert export(run, manifests, "safetensors", tmp_path / "out").agreement["differing_predictions"] == 0
-    monkeypatch.setattr(demo.photos, "finder", lambda *_: None)  # the detector is no part of this
+    monkeypatch.setattr(demo.photos, "finder", lambda *_: lambda _: ())  # the detector is no part of this
     assert demo.reader(run.folder, manifests, "cpu").near is not None
     assert finished(spec, tmp_path / "done") is not None
     shutil.copytree(world / "stopped", tmp_path / "stopped")
