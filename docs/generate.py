@@ -1,5 +1,6 @@
 """Write docs/manifest.md and docs/cli.md from the code: `make docs`. A test says when they are stale."""
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,12 @@ def table(columns: pa.Schema) -> str:
     return "\n".join(lines)
 
 
+def escaped(line: str) -> str:
+    """Return a line of Markdown with < and > outside of code as text: a page would take them for tags."""
+    parts = line.split("`")
+    return "`".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
@@ -93,7 +100,7 @@ def pages() -> dict[Path, str]:
         ).stdout
         for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
-    cli = "\n".join(line.rstrip() for line in "\n".join(commands).strip().splitlines()) + "\n"
+    cli = "\n".join(escaped(line.rstrip()) for line in "\n".join(commands).strip().splitlines()) + "\n"
     return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}
 
 

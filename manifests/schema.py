@@ -44,6 +44,9 @@ FACES = pa.schema(
         _field("landmarks", pa.list_(pa.float32(), 10), "x, y of eyes, nose tip, mouth corners", "px of the source"),
         _field("matrix", pa.list_(pa.float64(), 6), "2x3 row by row: crop xy = M @ (source x, source y, 1)", "px"),
         _field("score", pa.float32(), "detector's confidence", "0 to 1"),
+        _field(
+            "found_by", pa.string(), "retry that found the face: brightened, or turned by 90 or 270 degrees; null: none"
+        ),
         _field("reason", pa.string(), "why the face is not usable"),
         _field("usable", pa.bool_(), "a face was found and aligned", nullable=False),
         _field("fold", pa.int8(), "fold, from 1, whose test part holds this face; null before make-folds"),

@@ -9,7 +9,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.experiments import compare
 from trainer.experiments.reproduce import write_forms
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 
 COST = {
@@ -22,10 +22,10 @@ COST = {
 def comparison(patterns, tmp_path, monkeypatch):
     """Two quick methods, and costs that are made up."""
     for name in ("resnet", "resnet_island"):
-        tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], width=4, batch_size=12, epochs=1)
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
+        tiny = dataclasses.replace(find_presets(name)["demo"], width=4, batch_size=12, epochs=1)
+        monkeypatch.setitem(find_presets(name), "tiny", tiny)
     measured = []
-    monkeypatch.setattr(compare, "measure_apart", lambda run_spec, _: measured.append(run_spec.method) or COST)
+    monkeypatch.setattr(compare, "measure_in_subprocess", lambda spec, _: measured.append(spec.method) or COST)
     return compare.Comparison(
         manifest=patterns, methods=("resnet", "resnet_island"), preset="tiny", folds=(1, 2), seeds=(0,),
         runs=tmp_path / "runs", device=CPU,
@@ -48,14 +48,14 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert len(first) == 6 and not any(job.done for job in first)
     run_all(comparison)
     assert all(job.done for job in compare.jobs(comparison))
-    names = [one.name() for each in comparison.run_spec().values() for one in each]
+    names = [spec.name() for specs in comparison.specs().values() for spec in specs]
     parts = [Run(comparison.runs / name).read_json("provenance.json")["data"]["read"]["faces"] for name in names]
     assert len(set(parts)) == 1
     table = compare.tabulate(comparison)
     assert [row.name for row in table.rows] == ["resnet", "resnet_island", "resnet_island less resnet"]
     accuracies = {
         method: np.array([Run(comparison.runs / one.name()).value("scores.json", "classification", "accuracy")
-                          for one in each]) for method, each in comparison.run_spec().items()
+                          for one in each]) for method, each in comparison.specs().items()
     }  # fmt: skip
     less = cells(table, "resnet_island less resnet")["accuracy"]
     gain = accuracies["resnet_island"] - accuracies["resnet"]
@@ -71,17 +71,17 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
 def test_a_single_pair_is_not_compared(comparison):
     table = compare.tabulate(dataclasses.replace(comparison, folds=(1,)))
     assert [row.name for row in table.rows] == ["resnet", "resnet_island"]
-    assert any("Differences to resnet need two pairs of runs" in note for note in table.notes)
+    assert any("Differences to resnet need at least two pairs of runs" in note for note in table.notes)
 
 
 def test_the_note_names_which_weights_each_method_was_judged_with(comparison):
     chosen = {"resnet": {"validation_accuracy": 0.5}, "resnet_island": {}}
-    for method, (run_spec, _) in comparison.run_spec().items():
-        run = Run(comparison.runs / run_spec.name())
+    for method, (spec, _) in comparison.specs().items():
+        run = Run(comparison.runs / spec.name())
         run.folder.mkdir(parents=True)
         run.write_text("metrics.jsonl", json.dumps({"stage": "classifier", "epoch": 0} | chosen[method]) + "\n")
-    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.run_spec().items()}
-    assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._kept(runs)
+    runs = {method: [Run(comparison.runs / specs[0].name())] for method, specs in comparison.specs().items()}
+    assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._selection(runs)
 
 
 def test_costs_show_repeats_spread_device_and_threads(comparison):
@@ -107,7 +107,7 @@ def test_nothing_run_is_a_table_that_says_so(comparison):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"preset": "paper"}, "no preset 'paper' of resnet; known: default, demo"),
+        ({"preset": "joint"}, "no preset 'joint' of resnet; known: paper, default, demo"),
         ({"methods": ("resnet", "gan")}, "no method 'gan'"),
         ({"methods": ("resnet", "resnet")}, "a comparison is of two methods or more"),
         ({"methods": ()}, "methods none, 1 seeds"),

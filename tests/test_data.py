@@ -100,17 +100,15 @@ def test_epochs_differ_and_a_seed_repeats_one(data):
 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(("reads", "balanced"), [(Faces, False), (Pairs, False), (Pairs, True)])
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_see_together_what_one_sees(reads, balanced, plain, processes, patterns):
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_equal_shares_of_all_ranks_are_the_batches_of_one(reads, balanced, plain, num_ranks, patterns):
     data = FoldData(patterns, 1, CPU, plain=plain)
-    whole = list(data.batches(reads, 7, 2, 5, balanced, first=1))
+    whole = list(data.batches(reads, 6, 2, 5, balanced, first=1))
     shares = [
-        list(data.batches(reads, 7, 2, 5, balanced, first=1, share=(process, processes)))
-        for process in range(processes)
+        list(data.batches(reads, 6, 2, 5, balanced, first=1, share=(rank, num_ranks))) for rank in range(num_ranks)
     ]
     for batch, *parts in zip(whole, *shares, strict=True):
-        sizes = [len(part.expression) for part in parts]
-        assert max(sizes) - min(sizes) <= 1 and sum(sizes) == len(batch.expression)
+        assert {len(part.expression) for part in parts} == {len(batch.expression) / num_ranks}
         for name in batch._fields:
             assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
 

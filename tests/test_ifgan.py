@@ -183,13 +183,14 @@ def test_what_no_network_can_be_built_from_is_refused(settings, words):
 
 
 @pytest.mark.parametrize(("kind", "width"), [(IfGan, "classifier_width"), (ResNetIsland, "width")])
-def test_imagenets_weights_are_asked_for_when_training_begins_and_not_before(kind, width, monkeypatch):
+def test_imagenets_weights_are_asked_for_when_training_begins_and_not_before(kind, width, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("offline")
 
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
     method = kind(dataclasses.replace(kind.PRESETS["demo"], imagenet=True, **{width: 64}), 3)  # to be judged, say
-    with pytest.raises(ConfigError, match=r"no ImageNet weights of resnet18 \(offline\)"):
+    with pytest.raises(ConfigError, match=r"no weights of torchvision's resnet18 \(offline\)"):
         next(method.stages())
 
 

@@ -144,7 +144,7 @@ def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
         time.sleep(0.2)  # both workers are starting, which takes some seconds
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, told = run.communicate(timeout=120)
-    assert run.returncode == 130 and "the same command goes on from here" in told
+    assert run.returncode == 130 and "the same command resumes from here" in told
     subprocess.run(command, check=True, capture_output=True)
     ready(crops, tmp_path / "whole")
     assert bytes_of(tmp_path / "out/affectnet.parquet") == bytes_of(tmp_path / "whole/affectnet.parquet")

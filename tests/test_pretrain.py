@@ -19,7 +19,7 @@ from trainer.data.identities import read_people
 from trainer.errors import TrainerError
 from trainer.methods.config import ConfigError
 from trainer.methods.pretrained import key_layouts, weights
-from trainer.networks.encoder import Encoder
+from trainer.networks.resnet import ResNet
 from trainer.runs.run import Run
 from trainer.training import pretrain
 from trainer.training.pretrain import PretrainSpec
@@ -111,7 +111,7 @@ def test_the_weights_fit_an_encoder_and_say_what_they_are(trained):
     _, run = trained
     path = str(run / "weights.safetensors")
     read = weights.read(path)
-    encoder = Encoder(64, 4)
+    encoder = ResNet("resnet18", 1, 64, 4)
     fitted = key_layouts.fit(read.tensors, encoder.state_dict())
     untouched = {name for name in encoder.state_dict() if name not in fitted.tensors}
     assert untouched == {"fc.weight", "fc.bias"} == set(fitted.about["kept"])
@@ -224,7 +224,7 @@ def one_of_two(rank, folder, manifest):
         patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 2)
         assert (go("whole") is None) == (int(rank) == 1)
         if int(rank) == 1:
-            assert go("resumed", Stop(steps=6).run_spec) is None
+            assert go("resumed", Stop(steps=6).should_stop) is None
         else:
             with pytest.raises(KeyboardInterrupt):
                 go("resumed")

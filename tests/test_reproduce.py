@@ -10,11 +10,11 @@ from manifests import files
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.evaluation.reporting.columns import MEASURES, measured
-from trainer.experiments import price, reproduce
+from trainer.experiments import estimate, reproduce
 from trainer.experiments.figures import FIGURES
 from trainer.experiments.papers import ITEMS
 from trainer.experiments.papers.item import Item, Variant
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 
 SMALL = {
@@ -32,8 +32,8 @@ def grid(patterns, tmp_path, monkeypatch):
     for name in ("ckplus", "folder"):
         copy_manifest(patterns, tmp_path / f"{name}.parquet")
     for name, settings in SMALL.items():
-        tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], **settings)
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
+        tiny = dataclasses.replace(find_presets(name)["demo"], **settings)
+        monkeypatch.setitem(find_presets(name), "tiny", tiny)
     return reproduce.Grid(
         manifests=tmp_path, runs=tmp_path / "runs", preset="tiny", folds=(1, 2), seeds=(0,), device=CPU
     )
@@ -104,10 +104,10 @@ def test_a_dataset_that_is_left_out_is_not_run(grid):
 
 
 def test_an_outline_counts_what_is_left_and_what_is_absent(grid):
-    before = price.outline("paper/table", ITEM, grid)
+    before = estimate.outline("paper/table", ITEM, grid)
     assert (before["jobs"], before["missing"], before["seconds"], before["absent"]) == (4, 4, None, ["rafdb"])
     reproduce.jobs(ITEM, grid)[0].work(silent)
-    after = price.outline("paper/table", ITEM, grid)
+    after = estimate.outline("paper/table", ITEM, grid)
     assert after["missing"] == 3 and after["seconds"] > 0
 
 
@@ -152,7 +152,7 @@ def test_faces_of_another_protocol_are_not_run_and_the_command_for_the_right_one
     assert "not run" in text and "ckplus.parquet, which was prepared with protocol all" in text
     assert "fertools prepare ckplus --protocol ifgan_ckplus" in text
     assert "fertools prepare rafdb --protocol ifgan_rafdb" in text
-    told = price.outline_text(price.outline("paper/table", item, grid))
+    told = estimate.outline_text(estimate.outline("paper/table", item, grid))
     assert "absent: ckplus (prepared with all, not ifgan_ckplus), rafdb" in told
     any_of_two = dataclasses.replace(item, protocols={"ckplus": ("ifgan_ckplus", "all")})
     assert len(reproduce.jobs(any_of_two, grid)) == 4
@@ -180,7 +180,7 @@ def test_an_official_split_has_one_fold_whatever_folds_are_asked_of_others(grid,
     metadata = files.read_metadata(patterns)
     metadata["folds"] |= {"num_folds": 1, "by": "official"}
     files.write([files.read(patterns, images=True)], grid.manifests / "rafdb.parquet", metadata)
-    run_spec = {cast.dataset: [one.fold for one in cast.run_spec] for cast in reproduce.casts(ITEM, grid)}
+    run_spec = {cast.dataset: [one.fold for one in cast.spec] for cast in reproduce.casts(ITEM, grid)}
     assert run_spec == {"ckplus": [1, 2], "rafdb": [1]}
 
 

@@ -95,8 +95,8 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(pattern
     newest, before = (run.folder / name for name in CHECKPOINTS)
     newest.write_bytes(newest.read_bytes()[:-100])
     assert Run(run.folder).checkpoint().progress["epoch"] == 1
-    assert "checkpoint.safetensors is not whole" in (told := capsys.readouterr().err)
-    assert "going on from checkpoint-before.safetensors" in told
+    assert "checkpoint.safetensors is not complete" in (told := capsys.readouterr().err)
+    assert "resuming from checkpoint-before.safetensors" in told
     assert before.exists()
     with seen_before_each_change(run.folder, lambda: Run(run.folder).trained or Run(run.folder).checkpoint().progress):
         resumed = library.fit(ask, tmp_path, CPU, silent)
@@ -151,7 +151,7 @@ def test_a_weight_that_is_not_finite_leaves_the_checkpoint_as_it_was(value, tmp_
     before = (tmp_path / CHECKPOINTS[0]).read_bytes()
     with torch.no_grad():
         module.weight[1, 0] = value
-    with pytest.raises(TrainerError, match=r"weights.weight is not finite any more.*a smaller learning_rate"):
+    with pytest.raises(TrainerError, match=r"weights.weight is no longer finite.*a smaller learning_rate"):
         run.save(module, [], {"epoch": 2}, {})
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINTS[0]]
     assert (tmp_path / CHECKPOINTS[0]).read_bytes() == before

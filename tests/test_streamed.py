@@ -54,7 +54,7 @@ def test_what_is_streamed_is_what_is_resident(plain, color, patterns, large_patt
     manifest = large_patterns if color else patterns
     kept, streamed = (FoldData(manifest, 1, CPU, plain=plain, color=color, memory=memory) for memory in (1.0, 0.0))
     for reads, share in itertools.product((Faces, Pairs), ((0, 1), (1, 2))):
-        both = [data.batches(reads, 7, 3, 5, first=1, share=share) for data in (kept, streamed)]
+        both = [data.batches(reads, 6, 3, 5, first=1, share=share) for data in (kept, streamed)]
         assert all(alike(*batches) for batches in zip(*both, strict=True))
     for data in (kept, streamed):
         data.open_test()

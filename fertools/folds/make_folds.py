@@ -1,6 +1,6 @@
 """A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fertools.folds import assign, pairs
+from fertools.folds import assign, listed, pairs
 from fertools.folds.whitening import EPSILON, MAX_FACES, MAX_RANK, centre, fit_zca
 from manifests import files, schema
 from manifests.provenance import column_sha256
@@ -19,6 +19,7 @@ PAIRS_AT_ONCE = 1 << 20  # that are drawn and written together
 RULES = {
     "subject": "step over the sorted subject ids",
     "group": "step over the sorted groups of faces that are alike enough to be one person's",
+    "list": "a user's list of folds",
     "official": "the official split; where it has no validation part, one in num_folds of the training part's people",
 }
 
@@ -35,7 +36,9 @@ class Fold:
     without_partner: dict[str, int]  # training faces of classes that one person alone shows: they are no anchors
 
 
-def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None) -> list[Fold]:
+def make_folds(
+    manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None, dealt: listed.Listed | None = None
+) -> list[Fold]:
     """Deal the people of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
 
     Folds, whitening and pairs say what they were made from: what was made already, from this manifest and with these
@@ -47,25 +50,34 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
         whitening: zca, standardize or none.
         seed: of all chance.
         by: subject, group or official (the keys of RULES); null: as the manifest's protocol says.
+        dealt: a user's folds instead; where it has parts, the column split then says these.
 
     Raises:
         FoldError: a face without subject, no groups, no official split, or fewer people than folds.
         WhiteningError: a training part too small to fit.
     """
-    metadata, before = files.read_metadata(manifest), files.read(manifest)
+    metadata, stored = files.read_metadata(manifest), files.read(manifest)
     by = by or metadata.get("protocol", {}).get("folds", "subject")
-    dealt = pa.chunked_array([_deal(before, num_folds, by, seed)], pa.int8())
-    faces = before.set_column(schema.ROWS.get_field_index("fold"), schema.ROWS.field("fold"), dealt)
+    if dealt:
+        by = "official" if dealt.parts else "list"
+    faces = _with_column(stored, "split", dealt.parts) if dealt and dealt.parts else stored
+    folds = dealt.folds if dealt and dealt.folds else _deal(faces, num_folds, by, seed)
+    faces = _with_column(faces, "fold", folds)
     training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
     made = {
         "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
         "whitening": {"kind": whitening, "epsilon": EPSILON, "max_rank": MAX_RANK},
     }
-    if metadata | made != metadata or dealt != before["fold"]:
+    if metadata | made != metadata or not faces.equals(stored):
         files.write_rows(faces, manifest, metadata | made)
     _whiten(manifest, training if whitening == "zca" else {}, seed)
     _draw_pairs(manifest, faces, training, seed)
     return _describe(faces, training)
+
+
+def _with_column(faces: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    field = schema.ROWS.field(name)
+    return faces.set_column(schema.ROWS.get_field_index(name), field, pa.chunked_array([pa.array(values, field.type)]))
 
 
 def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | list[int | None]:

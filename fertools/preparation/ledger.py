@@ -21,6 +21,7 @@ from fertools.datasets.protocols import Selected
 from manifests import faces as crops
 from manifests import schema
 from manifests.parquet import atomic_parquet
+from manifests.text import storable
 
 _STATE = [pa.field("key", pa.binary(16)), pa.field("size", pa.int64()), pa.field("mtime_ns", pa.int64())]
 PART = pa.schema([*schema.FACES, *_STATE])
@@ -151,7 +152,7 @@ def write(jobs: Sequence[Job], rows: dict[bytes, Row], manifest: Path, prepared_
         "key": [job.key for job in jobs],
         "size": [job.size for job in jobs],
         "mtime_ns": [job.mtime_ns for job in jobs],
-        "path": [job.item.sample.path.as_posix() for job in jobs],
+        "path": [storable(job.item.sample.path) for job in jobs],
         "digest": [rows[job.key].digest for job in jobs],
     }
     with atomic_parquet(path(manifest, prepared_from), LEDGER, {}) as writer:

@@ -8,8 +8,8 @@ says what each row was made from: a later run takes over every row that still ho
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fertools.datasets import protocols
-from fertools.datasets.base import Dataset, Quarantined, Sample
+from fertools.datasets.base import Dataset, Note, Quarantined, Sample
+from fertools.datasets.reasons import grouped
+from fertools.datasets.survey import survey
 from fertools.errors import FertoolsError
 from fertools.faces import detector, images
 from fertools.preparation import chunks, ledger
@@ -29,6 +31,7 @@ from fertools.preparation.previous import PreviousManifest
 from fertools.preparation.seal import PREPARED, seal
 from manifests import atomic, files, schema
 from manifests.provenance import commit
+from manifests.text import printable, storable
 
 LOCAL = Engine()
 Progress = Callable[[int, int, str], None]  # images done, images in all, what came of those that this run has done
@@ -54,6 +57,7 @@ class Summary:
     subjects: int  # with a usable face
     expected: int | None  # images that the protocol takes from a complete copy
     drawn: bool  # a stand-in made by `fertools draw`
+    notes: list[str] = field(default_factory=list)  # how labels, names and people were read, where that is not plain
     up_to_date: bool = False  # the manifest was there, made from the same files and options
 
 
@@ -63,6 +67,7 @@ def prepare(
     manifests: Path,
     *,
     labels: Path | None = None,
+    recode: Mapping[str, str] | None = None,
     protocol_name: str | None = None,
     published: bool = False,
     crop: schema.Crop = schema.DEFAULT_CROP,
@@ -81,6 +86,7 @@ def prepare(
         raw: the folder.
         manifests: where the manifest goes.
         labels: a table of labels, for adapters that take one.
+        recode: what labels as written are to be read as (`survey.reading`); null: as published.
         protocol_name: which images; by default the dataset's first protocol.
         published: align by the landmarks that the authors publish; nothing is detected then.
         crop: how faces are cut out.
@@ -97,7 +103,8 @@ def prepare(
         ManifestError: something cannot be written.
     """
     chosen = protocols.find(dataset.name, protocol_name)
-    found = list(dataset.samples(raw, labels))
+    items = list(survey(dataset, raw, labels, recode))
+    found = [item for item in items if not isinstance(item, Note)]
     selected = _select(found, dataset, chosen, raw, published)
     manifest = files.manifest_path(manifests, dataset.name)
     about = _about(dataset, chosen, published, crop)
@@ -121,6 +128,7 @@ def prepare(
 
     faces = ledger.gather([rows[job.key] for job in jobs], PREPARED)
     summary = _summary(dataset, chosen, raw, found, selected, faces)
+    summary = replace(summary, notes=[item.text for item in items if isinstance(item, Note)])
     about |= {"summary": _as_read(asdict(summary)), "prepared_from": ledger.fingerprint(jobs, rows)}
     if not previous.holds(faces, about):
         if not overwrite:
@@ -146,7 +154,7 @@ def _select(
         raise PrepareError(
             f"{raw}: {len(samples)} images found, none that protocol {chosen.name} takes "
             f"({', '.join(chosen.expressions)}); {len(quarantined)} things quarantined"
-            + "".join(f"\n  {item.path}: {item.reason}" for item in quarantined[:5])
+            + "".join(f"\n  {line}" for line in grouped((storable(item.path), item.reason) for item in quarantined))
         )
     if published and not any(dataset.landmarks(raw, item.sample) for item in selected[: chunks.CHUNK]):
         raise PrepareError(
@@ -238,7 +246,7 @@ def _summary(
     return Summary(
         dataset=dataset.name, protocol=chosen.name, manifest=files.manifest_path(Path(), dataset.name).name,
         found=len(found), usable=len(usable), outside=len(samples) - len(selected) - len(unsound),
-        quarantined=[{"path": item.path.as_posix(), "reason": item.reason} for item in every_bad],
+        quarantined=[{"path": storable(item.path), "reason": storable(item.reason)} for item in every_bad],
         expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items(), key=str)),
         subjects=len(set(usable["subject"].to_pylist()) - {None}),
         expected=chosen.num_images, drawn=(raw / "drawn.json").exists(),
@@ -271,7 +279,8 @@ def describe(summary: Summary) -> str:
         f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
         f"+ {len(summary.quarantined)} quarantined",
     ]
-    lines += [f"    {item['path']}: {item['reason']}" for item in summary.quarantined]
+    lines += [f"    {line}" for line in grouped((item["path"], item["reason"]) for item in summary.quarantined)]
+    lines += [f"  {printable(note, 1000)}" for note in summary.notes]
     if summary.drawn:
         lines.append("  drawn faces, a stand-in: not the dataset")
     return "\n".join(lines)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from manifests import files
 from trainer.cli.options import (
     MANIFESTS,
     RUNS,
@@ -14,9 +13,9 @@ from trainer.cli.options import (
     Compiled,
     Device,
     ManifestsDir,
+    NumWorkers,
     Precision,
     RunsDir,
-    SideBySide,
     numbers,
     only_manifest,
     refusals,
@@ -36,7 +35,7 @@ def reproduce(
     datasets: Annotated[str | None, typer.Option(help="Names, separated by commas.", show_default="all")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
-    side_by_side: SideBySide = None,
+    side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: RunsDir = RUNS,
@@ -49,10 +48,11 @@ def reproduce(
     Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
     """
     with refusals():
+        from manifests import files
         from trainer.evaluation.reporting import tables
-        from trainer.experiments import price
+        from trainer.experiments import estimate
         from trainer.experiments import reproduce as library
-        from trainer.experiments.jobs import do_all
+        from trainer.experiments.jobs import run_jobs
         from trainer.experiments.papers import ITEMS
         from trainer.runs.device import pick_device
 
@@ -63,17 +63,17 @@ def reproduce(
         )  # fmt: skip
         items = library.find(names or list(ITEMS))
         if measure:
-            unknown = do_all(price.measurements(items, grid), grid.device, JobBars, 1)
-            priced = price.price(items, grid)
-            typer.echo(json.dumps(priced) if as_json else price.price_text(priced))
-            raise typer.Exit(1 if unknown else 0)
+            failed = run_jobs(estimate.measurements(items, grid), grid.device, JobBars, 1)
+            estimated = estimate.estimate(items, grid)
+            typer.echo(json.dumps(estimated) if as_json else estimate.estimate_text(estimated))
+            raise typer.Exit(1 if failed else 0)
         if show or not names:
-            listed = [price.outline(name, item, grid) for name, item in items.items()]
-            typer.echo(json.dumps(listed) if as_json else "\n".join(price.outline_text(one) for one in listed))
+            outlines = [estimate.outline(name, item, grid) for name, item in items.items()]
+            typer.echo(json.dumps(outlines) if as_json else "\n".join(map(estimate.outline_text, outlines)))
             return
-        failed: dict[str, str] = {}
+        failed = {}
         for name, item in items.items():
-            failed |= {} if dry else do_all(library.jobs(item, grid), grid.device, JobBars, side_by_side)
+            failed |= {} if dry else run_jobs(library.jobs(item, grid), grid.device, JobBars, side_by_side)
             table = library.write(name, item, grid, out)
             typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
             typer.echo(f"written: {out / name}.*", err=True)
@@ -91,7 +91,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results"),
-    side_by_side: SideBySide = None,
+    side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: RunsDir = RUNS,
@@ -108,7 +108,7 @@ def compare(
         manifest = only_manifest(manifests_dir, dataset)
         from trainer.evaluation.reporting import tables
         from trainer.experiments import compare as library
-        from trainer.experiments.jobs import do_all
+        from trainer.experiments.jobs import run_jobs
         from trainer.experiments.reproduce import write_forms
         from trainer.runs.device import pick_device
 
@@ -117,7 +117,7 @@ def compare(
             folds=numbers(folds or ""), seeds=numbers(seeds), runs=runs_dir, device=pick_device(device),
         )  # fmt: skip
         jobs = library.jobs(comparison)
-        failed = {} if dry else do_all(jobs, comparison.device, JobBars, side_by_side)
+        failed = {} if dry else run_jobs(jobs, comparison.device, JobBars, side_by_side)
         table = library.tabulate(comparison)
         write_forms(table, out, {})
         typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
@@ -146,7 +146,7 @@ def bench(
     """
     with refusals():
         manifest = only_manifest(manifests_dir, dataset)
-        from trainer.experiments import bench as library
+        from trainer.experiments import throughput as library
         from trainer.runs.device import pick_device
         from trainer.training.fit import RunSpec
         from trainer.training.precision import StepRunner
@@ -155,8 +155,8 @@ def bench(
             manifest=manifest, method=method, preset=preset, settings=tuple(settings or ()), epochs=None, fold=1,
             seed=0, step_runner=StepRunner(precision, compiled),
         )  # fmt: skip
-        found = library.bench(spec, pick_device(device))
-        typer.echo(json.dumps(found) if as_json else library.text(found))
+        result = library.bench(spec, pick_device(device))
+        typer.echo(json.dumps(result) if as_json else library.text(result))
 
 
 COMMANDS = (reproduce, compare, bench)

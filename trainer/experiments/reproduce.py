@@ -19,7 +19,7 @@ from trainer.experiments.jobs import finished, folds_of, scores_path, training
 from trainer.experiments.papers import ITEMS
 from trainer.experiments.papers.item import Item, Variant
 from trainer.experiments.workers import Job
-from trainer.methods import find_method
+from trainer.methods import find_presets
 from trainer.runs.atomic import write_whole
 from trainer.runs.run import Run
 from trainer.training.fit import RunSpec
@@ -119,7 +119,7 @@ def _asked(
     item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
 ) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
     """Return the runs of a row, and the runs whose stages they take over."""
-    preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
+    preset = grid.preset if grid.preset in find_presets(variant.method) else "default"
     extra, averages = grid.others(item, manifest.stem)
     spec, bases = [], []
     for seed in grid.seeds:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -183,6 +182,8 @@ def _recorded(run: Run, data: FoldData, expressions: list[str]) -> NDArray[np.fl
 
 
 def _card(run: Run, data: FoldData, written: Exported) -> str:
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

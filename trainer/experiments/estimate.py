@@ -1,4 +1,4 @@
-"""What is left of papers' tables, and what it takes: by finished runs, or by a few steps measured on this device."""
+"""The remaining jobs of papers' tables, and their run time: from finished runs, or from steps measured here."""
 
 import json
 import time
@@ -18,34 +18,38 @@ from numpy.typing import NDArray
 
 from manifests import files, schema
 from trainer.evaluation.evaluate import examine, load
-from trainer.experiments.cost import apart, measure_apart, slug
 from trainer.experiments.papers.item import Item
 from trainer.experiments.reproduce import Grid, jobs, lacking
-from trainer.experiments.workers import Job
+from trainer.experiments.throughput import device_slug, measure_in_subprocess
+from trainer.experiments.workers import Job, in_subprocess
 from trainer.methods import build, find_method
 from trainer.methods.base import Pairs, Stage
 from trainer.runs.atomic import write_whole
-from trainer.runs.run import Run, environment
+from trainer.runs.device import environment
+from trainer.runs.run import Run
 from trainer.training.fit import RunSpec, fit
 
 CPU = torch.device("cpu")
 
 
 def outline(name: str, item: Item, grid: Grid) -> dict[str, Any]:
-    """Return what an item shows, what it lacks, and what training that takes: seconds, None where nothing tells."""
+    """Return an item's title, remaining jobs, training time of these and missing datasets.
+
+    The time is in seconds, by finished runs of the same stages; None where a stage has none.
+    """
     all_jobs = jobs(item, grid)
     missing = [job for job in all_jobs if not job.done]
-    costs = _costs(grid)
-    stages = [(_asked(job).method, stage) for job in missing for stage in job.stages]
+    seconds = _seconds_of_stages(grid)
+    stages = [(_spec(job).method, stage) for job in missing for stage in job.stages]
     return {
         "name": name, "title": item.title, "jobs": len(all_jobs), "missing": len(missing),
-        "seconds": sum(costs[stage] for stage in stages) if set(stages) <= set(costs) else None,
+        "seconds": sum(seconds[stage] for stage in stages) if set(stages) <= set(seconds) else None,
         "absent": lacking(item, grid),
     }  # fmt: skip
 
 
-def _costs(grid: Grid) -> dict[tuple[str, str], float]:
-    """Return what each stage of each method took, in the mean over the finished runs of the preset."""
+def _seconds_of_stages(grid: Grid) -> dict[tuple[str, str], float]:
+    """Return the seconds of each method's stages, as means over the finished runs of the preset."""
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for scores in grid.runs.glob("*/scores.json"):
         run = Run(scores.parent)
@@ -57,32 +61,32 @@ def _costs(grid: Grid) -> dict[tuple[str, str], float]:
 
 
 def outline_text(outlined: dict[str, Any]) -> str:
-    """Return an outline as a line to read."""
+    """Return an outline as a line of text."""
     cost = "" if outlined["seconds"] is None else f", about {outlined['seconds'] / 60:.0f} min"
     left = f"{outlined['missing']} of {outlined['jobs']} jobs to run{cost}"
     absent = f"; absent: {', '.join(outlined['absent'])}" if outlined["absent"] else ""
     return f"{outlined['name']:<18} {outlined['title']}: {left}{absent}"
 
 
-# --- what is measured: once for runs that are alike
+# --- measurements: one for all runs that take the same time
 
 
 def measurements(items: Mapping[str, Item], grid: Grid) -> list[Job]:
-    """Return what is to be measured before what is left of items can be priced, done or not."""
-    found: dict[Path, Job] = {}
+    """Return the measurements that an estimate of the remaining jobs of items needs, done or not."""
+    needed: dict[Path, Job] = {}
     for job in _missing(items.values(), grid):
-        about = [_steps(job, grid), *([_judging(job, grid)] if _is_judged(job) else [])]
-        found |= {one.path: one for one in about if one.path not in found}
-    return list(found.values())
+        for measurement in (_steps(job, grid), *([_judging(job, grid)] if _is_judged(job) else [])):
+            needed.setdefault(measurement.path, measurement)
+    return list(needed.values())
 
 
 def _missing(items: Iterable[Item], grid: Grid) -> list[Job]:
-    """Return what is left to be done of items, each once."""
+    """Return the remaining jobs of items, each once."""
     return list({job.path: job for item in items for job in jobs(item, grid) if not job.done}.values())
 
 
 def _is_judged(job: Job) -> bool:
-    """Whether it takes more than the answers of a trained method to faces."""
+    """Whether it does more than run a trained method on faces."""
     return bool(job.stages) or _is_examination(job)
 
 
@@ -91,45 +95,46 @@ def _is_examination(job: Job) -> bool:
 
 
 def _steps(job: Job, grid: Grid) -> Job:
-    """Return the measurement of a run's steps; a weight or a rate changes their time only where it is zero."""
-    spec = _asked(job)
+    """Return the measurement of a run's steps. A weight or a rate changes their time only by being zero or not."""
+    spec = _spec(job)
     settings = {
         name: value != 0 if isinstance(value, float) else value
         for name, value in asdict(spec.config()).items() if not name.startswith("epochs")
     }  # fmt: skip
     metadata = files.read_metadata(spec.manifest)
-    sees = [asdict(files.read_crop(spec.manifest)), metadata["whitening"]["kind"]]
-    alike = sha256(json.dumps([settings, sees]).encode()).hexdigest()[:12]
-    path = _path(f"steps-{spec.method}-{alike}", grid)
+    inputs = [asdict(files.read_crop(spec.manifest)), metadata["whitening"]["kind"]]
+    digest = sha256(json.dumps([settings, inputs]).encode()).hexdigest()[:12]
+    path = _path(f"steps-{spec.method}-{digest}", grid)
     title = " ".join(["steps of", spec.method, *spec.settings])
     return Job(title, path, partial(_measure_steps, spec, path, grid.device), alone=True)
 
 
 def _judging(job: Job, grid: Grid) -> Job:
-    """Return the measurement of what a run takes besides training."""
-    spec, examined = _asked(job), _is_examination(job)
-    beside = "".join(f"-{path.stem}" for path in (*spec.extra, *spec.averages))
-    about = f"{'examination' if examined else 'judging'}-{spec.manifest.stem}-{spec.method}-{spec.preset}{beside}"
-    path = _path(about, grid)
+    """Return the measurement of a run's time besides training."""
+    spec, examined = _spec(job), _is_examination(job)
+    others = "".join(f"-{path.stem}" for path in (*spec.extra, *spec.averages))
+    title = f"{'examination' if examined else 'judging'}-{spec.manifest.stem}-{spec.method}-{spec.preset}{others}"
+    path = _path(title, grid)
     work = partial(_measure_judging, replace(spec, start=None, stage=None), path, grid.device, examined)
-    return Job(about, path, work, alone=True)
+    return Job(title, path, work, alone=True)
 
 
-def _asked(job: Job) -> RunSpec:
+def _spec(job: Job) -> RunSpec:
     assert isinstance(job.spec, RunSpec), f"{job.title} is of no run"
     return job.spec
 
 
-def _path(about: str, grid: Grid) -> Path:
-    return grid.runs / "costs" / f"{about}-{slug(grid.device)}.json"
+def _path(title: str, grid: Grid) -> Path:
+    return grid.runs / "costs" / f"{title}-{device_slug(grid.device)}.json"
 
 
 def _measure_steps(spec: RunSpec, path: Path, device: torch.device, *_: object) -> None:
-    _write(path, measure_apart(spec, device))
+    _write(path, measure_in_subprocess(spec, device))
 
 
 def _measure_judging(spec: RunSpec, path: Path, device: torch.device, examined: bool, *_: object) -> None:
-    _write(path, apart(time_judging, spec, str(device), torch.get_num_threads(), examined))
+    timing = partial(time_judging, spec, str(device), torch.get_num_threads(), examined)
+    _write(path, in_subprocess(spec.method, timing))
 
 
 def _write(path: Path, measured: dict[str, Any]) -> None:
@@ -138,9 +143,9 @@ def _write(path: Path, measured: dict[str, Any]) -> None:
 
 
 def time_judging(spec: RunSpec, device_name: str, num_threads: int, examined: bool) -> dict[str, Any]:
-    """Return the seconds that a run takes besides training, or those of its examination, with untrained weights.
+    """Return the seconds of a run besides training, or those of its examination, with untrained weights.
 
-    The test part is opened for the time it takes; what is measured on it is thrown away unread.
+    The test part is opened only to measure this time; the scores are discarded unread.
     """
     torch.set_num_threads(num_threads)
     device = torch.device(device_name)
@@ -149,10 +154,10 @@ def time_judging(spec: RunSpec, device_name: str, num_threads: int, examined: bo
         run.folder.mkdir()
         expressions = list(spec.expressions) or _expressions(spec.manifest)
         for stage in find_method(spec.method).STAGE_MODULES:
-            run.log(stage, 0, {"loss": 0.0})  # a curve is drawn
+            run.log(stage, 0, {"loss": 0.0})  # the report draws curves of every stage
         method = build(spec.method, asdict(spec.config()), expressions, spec.seed, CPU)
         for buffer in method.buffers():
-            buffer.nan_to_num_()  # average faces that are not known yet
+            buffer.nan_to_num_()  # average faces are not computed yet
         run.finish_training(method)
         started = time.perf_counter()
         fit(spec, run.folder.parent, device, lambda *_: None)
@@ -162,33 +167,35 @@ def time_judging(spec: RunSpec, device_name: str, num_threads: int, examined: bo
         return {"where": environment(device), "seconds": time.perf_counter() - started}
 
 
-# --- the price
+# --- the estimate
 
 
-def price(items: Mapping[str, Item], grid: Grid) -> dict[str, Any]:
-    """Return the minutes that what is left of items takes on this device, one run at a time; None where untold.
+def estimate(items: Mapping[str, Item], grid: Grid) -> dict[str, Any]:
+    """Return the minutes of the remaining jobs of items on this device, one at a time; None where not measured.
 
-    What two items share is in the minutes of both, and once in those of all.
+    A job that two items share counts for both, and once in `all`.
     """
     where = environment(grid.device)
-    priced = [{"name": name} | _minutes([item], grid) | {"absent": lacking(item, grid)} for name, item in items.items()]
-    return {"device": where["device"], "threads": where["threads"], "items": priced,
+    estimates = [
+        {"name": name} | _minutes([item], grid) | {"absent": lacking(item, grid)} for name, item in items.items()
+    ]
+    return {"device": where["device"], "threads": where["threads"], "items": estimates,
             "all": _minutes(items.values(), grid)}  # fmt: skip
 
 
 def _minutes(items: Iterable[Item], grid: Grid) -> dict[str, Any]:
     missing = _missing(items, grid)
     seconds = [_seconds(job, grid) for job in missing]
-    known = [one for one in seconds if one is not None]
-    told = len(known) == len(seconds)
-    training, judging = (sum(each) / 60 for each in zip(*known, strict=True)) if known else (0.0, 0.0)
-    return {"jobs": len(missing), "training_minutes": training if told else None,
-            "judging_minutes": judging if told else None}  # fmt: skip
+    measured = [times for times in seconds if times is not None]
+    complete = len(measured) == len(seconds)
+    training, judging = (sum(times) / 60 for times in zip(*measured, strict=True)) if measured else (0.0, 0.0)
+    return {"jobs": len(missing), "training_minutes": training if complete else None,
+            "judging_minutes": judging if complete else None}  # fmt: skip
 
 
 def _seconds(job: Job, grid: Grid) -> tuple[float, float] | None:
-    """Return what a job takes in training and validation, and in all else."""
-    spec, steps, judging = _asked(job), _read(_steps(job, grid)), _read(_judging(job, grid))
+    """Return the seconds of a job: of training with validation, and of the rest; None where not measured."""
+    spec, steps, judging = _spec(job), _read(_steps(job, grid)), _read(_judging(job, grid))
     if steps is None or (judging is None and _is_judged(job)):
         return None
     inference = float(np.mean(steps["inference"]))
@@ -244,11 +251,11 @@ def _counts(manifest: Path, expressions: tuple[str, ...], fold: int) -> dict[str
     return counted | {"pairs": int((shown[pairs["anchor"]] & (pairs["epoch"] == 0)).sum())}
 
 
-def price_text(priced: dict[str, Any]) -> str:
-    """Return a price as lines to read."""
-    head = f"{priced['device']}, threads: {priced['threads']}; minutes of this device, one run at a time"
-    lines = [_line(one["name"], one, one["absent"]) for one in priced["items"]]
-    return "\n".join([head, *lines, _line("all, shared runs once", priced["all"], [])])
+def estimate_text(estimated: dict[str, Any]) -> str:
+    """Return an estimate as text."""
+    head = f"{estimated['device']}, threads: {estimated['threads']}; minutes of this device, one run at a time"
+    lines = [_line(item["name"], item, item["absent"]) for item in estimated["items"]]
+    return "\n".join([head, *lines, _line("all, shared runs once", estimated["all"], [])])
 
 
 def _line(name: str, minutes: dict[str, Any], absent: Sequence[str]) -> str:
