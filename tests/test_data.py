@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from manifest_files import copy_manifest
 
 from fertools.folds.make_folds import make_folds
 from fertools.folds.whitening import centre, fit_zca
@@ -150,12 +151,10 @@ def test_no_whitening_is_the_range_from_minus_one_to_one():
 
 
 def test_pairs_of_other_folds_are_refused(patterns, tmp_path):
-    copy = tmp_path / "set.parquet"
-    copy.write_bytes(patterns.read_bytes())
-    files.pairs_path(copy).write_bytes(files.pairs_path(patterns).read_bytes())
+    copy = copy_manifest(patterns, tmp_path / "set.parquet")
     folds = files.read(copy)["fold"].to_pylist()
     files.write_column(copy, "fold", [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
-    with pytest.raises(ManifestError, match="drawn for other rows or folds; .*make-folds"):
+    with pytest.raises(ManifestError, match=r"drawn for other rows or folds \(fold differ\); .*make-folds set"):
         FoldData(copy, 1, CPU)
 
 

@@ -2,16 +2,16 @@
 
 import dataclasses
 import json
-import shutil
 import tempfile
 
 import pytest
+from manifest_files import copy_manifest
 from small_runs import CPU, run_spec, silent
 
-from manifests import files
+from trainer.data.provenance import pairs_read
 from trainer.experiments import estimate, reproduce
 from trainer.experiments.papers.item import Item, Variant
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.training.fit import fit
 
 STEPS = {"stages": {"classifier": [10.0] * 5}, "inference": [120.0] * 5}  # images a second
@@ -20,11 +20,10 @@ STEPS = {"stages": {"classifier": [10.0] * 5}, "inference": [120.0] * 5}  # imag
 @pytest.fixture
 def grid(patterns, tmp_path, monkeypatch):
     """Bright squares under CK+'s name: in each of four folds 24 faces are trained on, 12 validate and 12 test."""
-    for place in (lambda path: path, files.pairs_path):
-        shutil.copy(place(patterns), place(tmp_path / "ckplus.parquet"))
+    copy_manifest(patterns, tmp_path / "ckplus.parquet")
     for name in ("resnet", "dicefer"):
         small = {"width": 4, "batch_size": 12} | ({"epochs": 5} if name == "resnet" else {})
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", dataclasses.replace(METHODS[name].PRESETS["demo"], **small))
+        monkeypatch.setitem(find_presets(name), "tiny", dataclasses.replace(find_presets(name)["demo"], **small))
     return reproduce.Grid(
         manifests=tmp_path, runs=tmp_path / "runs", preset="tiny", folds=(1, 2), seeds=(0, 1, 2), device=CPU
     )
@@ -84,7 +83,7 @@ def test_what_is_done_takes_no_time(grid):
     for job in reproduce.jobs(RESNET, grid):
         job.path.parent.mkdir(parents=True)
         job.path.write_text("{}")
-        provenance = {"data": {"manifest_sha256": files.file_sha256(grid.manifests / "ckplus.parquet")}}
+        provenance = {"data": {"read": pairs_read(grid.manifests / "ckplus.parquet")}}
         (job.path.parent / "provenance.json").write_text(json.dumps(provenance))
     assert estimate.measurements({"one": RESNET}, grid) == []
     assert estimate.estimate({"one": RESNET}, grid)["all"] == {

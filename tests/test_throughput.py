@@ -13,7 +13,7 @@ from small_runs import CPU, SMALL, run_spec
 from trainer.errors import TrainerError
 from trainer.experiments import throughput
 from trainer.experiments.workers import in_subprocess
-from trainer.methods import METHODS, build
+from trainer.methods import build, find_method
 from trainer.methods.config import ConfigError
 
 
@@ -22,7 +22,7 @@ def count(module):
 
 
 def made(name, **settings):
-    kind = METHODS[name]
+    kind = find_method(name)
     return build(name, vars(kind.PRESETS["default"]) | settings, ["anger", "fear", "joy"], 0, CPU)
 
 

@@ -1,6 +1,7 @@
 """The `trainer` command: each command parses, calls one library function, and prints the result or where it is."""
 
 import dataclasses
+import inspect
 import json
 import os
 from pathlib import Path
@@ -29,7 +30,9 @@ from trainer.errors import TrainerError
 if TYPE_CHECKING:
     from trainer.experiments.jobs import FitResult
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -77,6 +80,9 @@ def fit(
             metavar="NAME|FILE", help="Initialise the encoders from a ResNet-18: resnet18, timm/NAME, or a file."
         ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start at random where the preset asks for pre-trained encoders.")
+    ] = False,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Bit-identical results on a GPU, too; slower.")
     ] = False,
@@ -127,10 +133,12 @@ def fit(
             start=start,
             stage=stage,
             encoder_weights=encoder_weights,
+            from_scratch=from_scratch,
             deterministic=deterministic,
             memory=memory,
             step_runner=StepRunner(precision, compiled),
         )
+        base.refuse_random_start()
         folds = range(1, num_folds(manifest) + 1) if all_folds else [base.fold]
         specs = [
             dataclasses.replace(base, fold=index, seed=number)
@@ -145,7 +153,7 @@ def fit(
 
 def print_runs(result: "FitResult", as_json: bool) -> None:
     """Print the scores of each run, then of all; with --json, also the errors of failed ones."""
-    from trainer.evaluation.reporting import comparison, run_report
+    from trainer.evaluation.reporting import comparison_page, run_report
     from trainer.methods.pretrained import key_layouts
     from trainer.runs.run import Run
 
@@ -162,7 +170,7 @@ def print_runs(result: "FitResult", as_json: bool) -> None:
         typer.echo(run_report.text(run.read_json("scores.json")))
         typer.echo(f"  report: {run.folder / 'report.html'}")
     if len(runs) > 1:
-        typer.echo(comparison.write(runs, result.folders[0].parent / "report.html"))
+        typer.echo(comparison_page.write(runs, result.folders[0].parent / "report.html"))
 
 
 @app.command()
@@ -252,7 +260,7 @@ def report(
     Example: trainer report runs/ckplus-*
     """
     with refusals():
-        from trainer.evaluation.reporting import comparison
+        from trainer.evaluation.reporting import comparison, comparison_page
         from trainer.runs.run import load_run
 
         loaded = [load_run(folder) for folder in runs]
@@ -260,7 +268,7 @@ def report(
             typer.echo(json.dumps({"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}))
             return
         page = runs[0].parent / "report.html"
-        typer.echo(comparison.write(loaded, page))
+        typer.echo(comparison_page.write(loaded, page))
         typer.echo(page)
 
 
@@ -270,17 +278,16 @@ def methods(as_json: AsJson = False) -> None:
 
     Example: trainer methods
     """
-    from trainer.methods import METHODS
+    from trainer.methods import METHODS, find_presets, title
 
     known = {
-        name: {preset: dataclasses.asdict(config) for preset, config in method.PRESETS.items()}
-        for name, method in METHODS.items()
+        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in METHODS
     }
     if as_json:
         typer.echo(json.dumps(known))
         return
     for name, presets in known.items():
-        typer.echo(f"{name}: {(METHODS[name].__doc__ or '').splitlines()[0]}")
+        typer.echo(f"{name}: {title(name)}")
         for setting in next(iter(presets.values())):
             values = "  ".join(f"{preset} {settings[setting]}" for preset, settings in presets.items())
             typer.echo(f"  {setting:<22} {values}")
@@ -288,3 +295,7 @@ def methods(as_json: AsJson = False) -> None:
 
 for command in (*models.COMMANDS, *tables.COMMANDS):
     app.command()(command)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manifests import files, schema
+from manifests.errors import ManifestError
 from trainer.errors import TrainerError
 
 RUNS, MANIFESTS = Path("runs"), Path("manifests")
@@ -31,7 +31,7 @@ def refusals() -> Iterator[None]:
     """Print errors that a user can fix on stderr and exit 1; a bug keeps its traceback."""
     try:
         yield
-    except (TrainerError, schema.ManifestError) as error:
+    except (TrainerError, ManifestError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
@@ -45,6 +45,8 @@ def only_manifest(manifests: Path, dataset: str | None) -> Path:
     Raises:
         TrainerError: no dataset is named and there are several manifests.
     """
+    from manifests import files
+
     paths = files.find(manifests, [dataset] if dataset else None)
     if len(paths) > 1:
         raise TrainerError(f"several datasets are prepared; choose one: --dataset {' or '.join(p.stem for p in paths)}")

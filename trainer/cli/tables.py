@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from manifests import files
 from trainer.cli.options import (
     MANIFESTS,
     RUNS,
@@ -23,6 +22,14 @@ from trainer.cli.options import (
 )
 from trainer.cli.progress import JobBars
 
+EncoderWeights = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Start the encoders from a ResNet-18: resnet18, timm/NAME, or a file."),
+]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="Start at random where a preset asks for pre-trained encoders.")
+]
+
 
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(metavar="ITEM...", help="dice-fer, if-gan/table1, ...")] = None,
@@ -36,6 +43,8 @@ def reproduce(
     datasets: Annotated[str | None, typer.Option(help="Names, separated by commas.", show_default="all")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
+    encoder_weights: EncoderWeights = None,
+    from_scratch: FromScratch = False,
     side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
@@ -49,17 +58,20 @@ def reproduce(
     Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
     """
     with refusals():
+        from manifests import files
         from trainer.evaluation.reporting import tables
-        from trainer.experiments import estimate
+        from trainer.experiments import estimate, paper_tables
         from trainer.experiments import reproduce as library
         from trainer.experiments.jobs import run_jobs
         from trainer.experiments.papers import ITEMS
+        from trainer.experiments.starts import Start
         from trainer.runs.device import pick_device
 
         grid = library.Grid(
             manifests=manifests_dir, runs=runs_dir, preset=preset, folds=numbers(folds or ""), seeds=numbers(seeds),
             device=pick_device(device),
             datasets=tuple(files.dataset_name(name) for name in (datasets or "").split(",") if name.strip()),
+            start=Start(encoder_weights, from_scratch),
         )  # fmt: skip
         items = library.find(names or list(ITEMS))
         if measure:
@@ -74,9 +86,9 @@ def reproduce(
         failed = {}
         for name, item in items.items():
             failed |= {} if dry else run_jobs(library.jobs(item, grid), grid.device, JobBars, side_by_side)
-            table = library.write(name, item, grid, out)
+            table = paper_tables.write(name, item, grid, out)
             typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
-            typer.echo(f"written: {out / name}.*", err=True)
+            typer.echo(f"written: {out / name}.*, {out / name.partition('/')[0]}.html", err=True)
         if failed:
             raise typer.Exit(1)
 
@@ -91,6 +103,8 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results"),
+    encoder_weights: EncoderWeights = None,
+    from_scratch: FromScratch = False,
     side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
@@ -109,17 +123,17 @@ def compare(
         from trainer.evaluation.reporting import tables
         from trainer.experiments import compare as library
         from trainer.experiments.jobs import run_jobs
-        from trainer.experiments.reproduce import write_forms
+        from trainer.experiments.starts import Start
         from trainer.runs.device import pick_device
 
         comparison = library.Comparison(
             manifest=manifest, methods=tuple(name.strip() for name in names.split(",") if name.strip()), preset=preset,
             folds=numbers(folds or ""), seeds=numbers(seeds), runs=runs_dir, device=pick_device(device),
+            start=Start(encoder_weights, from_scratch),
         )  # fmt: skip
         jobs = library.jobs(comparison)
         failed = {} if dry else run_jobs(jobs, comparison.device, JobBars, side_by_side)
-        table = library.tabulate(comparison)
-        write_forms(table, out, {})
+        table = library.write(comparison, out)
         typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
         typer.echo(f"written: {out / table.name}.*", err=True)
         if failed:

@@ -14,6 +14,7 @@ from torch import Tensor
 from manifests import files
 from trainer.data.crop_cache import by_row_group
 from trainer.data.fold_data import Whitener
+from trainer.data.provenance import faces_read
 from trainer.errors import TrainerError
 from trainer.runs.distributed import global_batches, local_share, rank, world_size
 
@@ -74,7 +75,7 @@ def read_people(manifest: Path, one_in: int) -> IdentityData:
     index = np.cumsum(~held_out) - 1  # among the people to train on
     trained = ~held_out[person]
     provenance = {
-        "manifest_sha256": files.file_sha256(manifest), "protocol": metadata["summary"]["protocol"],
+        "read": faces_read(manifest, ("face_id", "usable", "subject")), "protocol": metadata["summary"]["protocol"],
         "align": files.read_crop(manifest).align, "drawn": metadata["summary"]["drawn"],
         "prepared_by": metadata["commit"],
         "title": metadata.get("title", manifest.stem), "licence": metadata.get("licence", "not known"),

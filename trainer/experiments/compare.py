@@ -9,21 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from manifests import files
 from trainer.errors import TrainerError
+from trainer.evaluation.reporting import budgets
 from trainer.evaluation.reporting.columns import column, difference, measured
-from trainer.evaluation.reporting.tables import Cell, Column, Row, Table
+from trainer.evaluation.reporting.comparison import comparisons, paired
+from trainer.evaluation.reporting.comparison_page import page
+from trainer.evaluation.reporting.tables import Cell, Column, Row, Table, to_html, write_forms
 from trainer.experiments.jobs import finished, folds_of, training
+from trainer.experiments.starts import RANDOM_START, Start
 from trainer.experiments.throughput import BATCH, REPEATS, device_slug, measure_in_subprocess
 from trainer.experiments.workers import Job
 from trainer.runs.atomic import write_whole
+from trainer.runs.made_by import made_by
 from trainer.runs.run import Run
 from trainer.training.fit import RunSpec
 
-SCORES = ("accuracy", "macro F1", "identity from E", "chance of identity", "identity AUC by E")
-DIFFERENCES = ("accuracy", "macro F1", "identity from E", "identity AUC by E")
+SCORES = ("accuracy", "identity AUC by E", "macro F1", "identity from E", "chance of identity")
+DIFFERENCES = ("accuracy", "identity AUC by E", "macro F1", "identity from E")
 COSTS = (
     Column("parameters in training (M)", percent=False, decimals=3),
     Column("parameters in inference (M)", percent=False, decimals=3),
@@ -44,6 +48,7 @@ class Comparison:
     seeds: tuple[int, ...]
     runs: Path
     device: torch.device
+    start: Start = RANDOM_START
 
     def specs(self) -> dict[str, list[RunSpec]]:
         """Return the runs of each method: the same folds and seeds, in the same order.
@@ -60,14 +65,21 @@ class Comparison:
         specs = {}
         for method in self.methods:
             specs[method] = [
-                RunSpec(
+                self.start.of(RunSpec(
                     manifest=self.manifest, method=method, preset=self.preset, settings=(), epochs=None, fold=fold,
                     seed=seed,
-                )
+                ))
                 for fold in folds_of(self.manifest, self.folds) for seed in self.seeds
             ]  # fmt: skip
             specs[method][0].config()
         return specs
+
+    def options(self) -> dict[str, object]:
+        """Return what was asked for, by the names of the command's options."""
+        return {
+            "methods": self.methods, "dataset": self.manifest.stem, "preset": self.preset, "folds": self.folds,
+            "seeds": self.seeds, "encoder-weights": self.start.encoder_weights, "from-scratch": self.start.from_scratch,
+        }  # fmt: skip
 
     def cost_path(self, method: str) -> Path:
         """Return the file of a method's throughput on this device."""
@@ -94,24 +106,49 @@ def _measure(spec: RunSpec, path: Path, device: torch.device, *_: object) -> Non
 # --- the table
 
 
-def tabulate(comparison: Comparison) -> Table:
-    """Return the comparison as a table: one row per method, then one per difference to the first method."""
-    runs = {
+def finished_runs(comparison: Comparison) -> dict[str, list[Run]]:
+    """Return the runs of each method that are trained and judged."""
+    return {
         method: [run for run in (finished(spec, comparison.runs) for spec in specs) if run]
         for method, specs in comparison.specs().items()
     }
+
+
+def tabulate(comparison: Comparison) -> Table:
+    """Return the comparison as a table: a row a method, then a row a difference to the first method."""
+    runs = finished_runs(comparison)
     costs = {method: _read(comparison.cost_path(method)) for method in runs}
-    rows = [Row(method, (*_scores(own), *_costs(costs[method]))) for method, own in runs.items()]
+    budgeted = {method: budgets.budget_of(own) for method, own in runs.items()}
     (first, reference), *others = runs.items()
+    marks = {method: budgets.mark(budget, budgeted[first]) for method, budget in budgeted.items()}
+    rows = [
+        Row(method + marks[method], (*_scores(own), *budgets.cells(own), *_costs(costs[method])))
+        for method, own in runs.items()
+    ]
+    empty = (Cell(),) * (len(budgets.COLUMNS) + len(COSTS))
     for method, own in others:
-        pairs = _paired(own, reference)
+        pairs = paired(own, reference)
         if len(pairs) > 1:
             cells = (difference(name, pairs) if name in DIFFERENCES else Cell() for name in SCORES)
-            rows.append(Row(f"{method} less {first}", (*cells, *(Cell() for _ in COSTS))))
-    columns = (*(column(name) for name in SCORES), *COSTS)
-    notes = [_protocol(comparison), _selection(runs), _differences(rows, len(runs), first), *_notes_on_costs(costs)]
+            rows.append(Row(f"{method} less {first}{marks[method]}", (*cells, *empty)))
+    columns = (*(column(name) for name in SCORES), *budgets.COLUMNS, *COSTS)
+    notes = (
+        _protocol(comparison), comparison.start.sentence(), _selection(runs), _differences(rows, len(runs), first),
+        *budgets.notes({name: budgeted[name] for name, own in runs.items() if own}, any(marks.values()), first),
+        *_notes_on_costs(costs),
+    )  # fmt: skip
+    made = made_by(comparison.options(), [run.read_json("provenance.json") for own in runs.values() for run in own])
     title = f"{', '.join(runs)} on {comparison.manifest.stem}"
-    return Table("compare", title, "method", columns, tuple(rows), tuple(filter(None, notes)))
+    return Table("compare", title, "method", columns, tuple(rows), tuple(filter(None, notes)), made)
+
+
+def write(comparison: Comparison, out: Path) -> Table:
+    """Write a comparison as JSON, Markdown, LaTeX and a page with pictures and links to the runs; return its table."""
+    table, runs = tabulate(comparison), {method: each for method, each in finished_runs(comparison).items() if each}
+    write_forms(table, out)
+    compared = comparisons([run for each in runs.values() for run in each])
+    write_whole(out / "compare.html", page(table.title, runs, compared, to_html(table), out))
+    return table
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -136,20 +173,11 @@ def _costs(cost: dict[str, Any] | None) -> list[Cell]:
 
 def _repeated(values: Sequence[float]) -> Cell:
     """Return the mean of repeated measurements; the interval is Student's."""
+    from scipy import stats
+
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
     return Cell(mean=mean, spread=spread, runs=len(values), interval=(mean - half, mean + half))
-
-
-def _paired(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Return the pairs of runs that have fold and seed in common."""
-    first, second = ({_fold_and_seed(run): run for run in each} for each in (runs, others))
-    return [(first[key], second[key]) for key in sorted(first.keys() & second.keys())]
-
-
-def _fold_and_seed(run: Run) -> tuple[int, int]:
-    config = run.read_json("config.json")
-    return config["fold"], config["seed"]
 
 
 # --- notes
@@ -183,7 +211,7 @@ def _differences(rows: Sequence[Row], num_methods: int, first: str) -> str:
         return f"Differences to {first} need at least two pairs of runs with the same fold and seed."
     return (
         "Differences are between runs with the same fold and seed; their interval is that of the corrected resampled "
-        "t-test, as runs share training faces."
+        "t-test, as runs share training faces. Two pairs have none."
     )
 
 

@@ -3,26 +3,23 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from trainer.data.crops import Pictures
 from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import Outputs, infer, load, open_test
 from trainer.evaluation.metrics.retrieval import cosine_similarities
+from trainer.evaluation.reporting.drawing import pyplot
 from trainer.evaluation.reporting.image_grid import Row, draw
 from trainer.evaluation.reporting.pictures import Painter, attention_of, painter, transfer_of
 from trainer.evaluation.reporting.run_report import nearest_faces, svg
 from trainer.experiments.papers.item import Variant
 from trainer.methods.base import Method
 from trainer.runs.run import Run
-
-matplotlib.use("svg")  # no display
-from matplotlib import pyplot as plt  # noqa: E402
 
 NUM_QUERIES, NUM_NEAREST = 4, 5
 
@@ -59,7 +56,7 @@ def _where(row: Drawn) -> str:
 
 def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
     """DICE-FER Figure 3: queries, and the faces nearest to them by E and by I, of the first run of each dataset."""
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         NUM_QUERIES * len(rows), 1 + 2 * NUM_NEAREST, squeeze=False, layout="constrained",
         figsize=(1 + 2 * NUM_NEAREST, 1.05 * NUM_QUERIES * len(rows) + 0.4),
     )  # fmt: skip
@@ -95,7 +92,7 @@ SWEPT = {  # heading -> where in a run's scores, and its chance
 def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
     """DICE-FER Figure 4: scores against zeta, with E frozen in stage 2 and with E moving; bars span the runs."""
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         len(datasets), len(SWEPT), figsize=(4 * len(SWEPT), 3.1 * len(datasets)), squeeze=False, layout="constrained"
     )
     for dataset, axes in zip(datasets, grid, strict=True):
@@ -108,7 +105,7 @@ def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str
     return svg(figure)
 
 
-def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
+def _sweep_panel(axis: Any, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
     for kind, colour in (("frozen", "tab:blue"), ("joint", "tab:orange")):
         of_kind = [row for row in rows if row.variant.title.startswith(kind)]
         points = sorted(((_zeta(row), row) for row in of_kind), key=lambda point: point[0])
@@ -131,10 +128,45 @@ def _zeta(row: Drawn) -> float:
     return float(row.runs[0].read_json("config.json")["settings"]["adversarial_weight"])
 
 
-def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
-    """DICE-FER Figure 5 (as we read it): the codes of unseen people by t-SNE, coloured by expression and by person."""
-    columns = ("expression", "subject")
+def confusion(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
+    """DICE-FER Figure 5: a confusion matrix a dataset, over the test faces of all runs: row percentages and counts."""
     figure, grid = plt.subplots(
+        len(rows), 1, figsize=(5.6, 5.0 * len(rows)), squeeze=False, layout="constrained"
+    )  # fmt: skip
+    for axis, row in zip(grid[:, 0], rows, strict=True):
+        scores = [run.read_json("scores.json")["classification"] for run in row.runs]
+        names, counts = scores[0]["expressions"], np.sum([score["confusion"] for score in scores], axis=0)
+        _confusion_panel(axis, counts, names)
+        runs = f"{len(row.runs)} run{'s' if len(row.runs) > 1 else ''}"
+        axis.set_title(f"{row.variant.title}, {_where(row)}\n{counts.sum()} test faces of {runs}", fontsize=10)
+    return svg(figure)
+
+
+def row_percentages(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a confusion matrix with each row, a true class, as percentages; nan in a row without faces."""
+    faces = counts.sum(1, keepdims=True)
+    percentages: NDArray[np.float64] = np.full(counts.shape, np.nan)
+    np.divide(100.0 * counts, faces, out=percentages, where=faces > 0)
+    return percentages
+
+
+def _confusion_panel(axis: Axes, counts: NDArray[np.int64], names: Sequence[str]) -> None:
+    percentages, ticks = row_percentages(counts), range(len(names))
+    axis.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
+    axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+    axis.set_xticklabels(names, rotation=45, ha="right")
+    axis.set_yticklabels(f"{name} ({total})" for name, total in zip(names, counts.sum(1), strict=True))
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            share = percentages[true, predicted]
+            colour = "white" if share > 50 else "black"
+            axis.text(predicted, true, f"{share:.1f} %\n{count}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def tsne(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """Codes of unseen people by t-SNE, coloured by expression and by person; no figure of the paper."""
+    columns = ("expression", "subject")
+    figure, grid = pyplot().subplots(
         len(rows), len(columns), figsize=(5.4 * len(columns), 4.2 * len(rows)), squeeze=False, layout="constrained"
     )
     for axes, row in zip(grid, rows, strict=True):
@@ -187,5 +219,6 @@ def _painted(
 
 
 FIGURES: dict[str, Callable[[Sequence[Drawn], Path, torch.device], str]] = {
-    "retrieval": retrieval, "sweep": sweep, "codes": codes, "transfer": transfer, "attention": attention
+    "retrieval": retrieval, "sweep": sweep, "confusion": confusion, "tsne": tsne, "transfer": transfer,
+    "attention": attention,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.data.crop_cache import manifest_sha256
+from trainer.data.provenance import changed, pairs_read
 from trainer.errors import TrainerError
 from trainer.experiments import workers
 from trainer.experiments.workers import Job, Listener
@@ -62,8 +62,11 @@ def finished(spec: RunSpec, runs: Path) -> Run | None:
     run, manifest = Run(runs / spec.name()), spec.manifest
     if not run.finished:
         return None
-    if run.read_json("provenance.json")["data"]["manifest_sha256"] != manifest_sha256(manifest):
-        raise RunError(f"{run.folder} was trained on another {manifest.name}; delete it, or choose other --runs")
+    if names := changed(run.read_json("provenance.json"), pairs_read(manifest)):
+        raise RunError(
+            f"{run.folder} was trained on another {manifest.name}: {', '.join(names)} differ; delete it, or choose "
+            "other --runs"
+        )
     return run
 
 

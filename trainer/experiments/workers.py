@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from manifests.schema import ManifestError
+from manifests.errors import ManifestError
 from trainer.errors import TrainerError
 from trainer.runs.signals import deferred_signals
 

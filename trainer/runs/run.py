@@ -25,6 +25,8 @@ from safetensors.torch import load, load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from manifests.atomic import remove_leftovers
+from manifests.provenance import differing
 from trainer.errors import TrainerError
 from trainer.runs.atomic import whole_file, write_tensors, write_whole, writing
 from trainer.runs.checkpoint import Checkpoint
@@ -70,13 +72,15 @@ class Run:
         if self.trained:
             self._drop_checkpoints()
         if (self.folder / "config.json").exists():
-            for name, now in (("config.json", config), ("provenance.json", provenance)):
-                then = self.read_json(name)
-                compared = now if name == "config.json" else {"data": now["data"]}
-                differing = [key for key, value in compared.items() if then.get(key) != json.loads(json.dumps(value))]
-                if differing:
-                    what = "; ".join(f"{key} was {then.get(key)}, is {compared[key]}" for key in differing)
-                    raise RunError(f"{self.folder} holds another run ({what}); delete it, or choose --runs or --seed")
+            then, now = self.read_json("config.json"), json.loads(json.dumps(config))
+            what = [f"{key} was {then.get(key)}, is {now[key]}" for key in differing(then, now)]
+            then = self.read_json("provenance.json")["data"].get("read", {})
+            what += [f"{key} differs" for key in differing(then, provenance["data"]["read"])]
+            if what:
+                raise RunError(
+                    f"{self.folder} holds another run ({'; '.join(what)}); delete it, or choose --runs or --seed"
+                )
+            remove_leftovers(self.folder)
         else:
             with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.optim import Optimizer
 
-from manifests.schema import ManifestError
+from manifests.errors import ManifestError
 from trainer.errors import TrainerError
 from trainer.methods.base import Method, Stage
 from trainer.runs.distributed import LostProcessError, all_reduce_mean, world_size

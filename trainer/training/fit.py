@@ -9,18 +9,21 @@ from typing import Any
 import torch
 
 from manifests import files
+from manifests.provenance import commit
 from trainer.data import extra_datasets
 from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import predict
 from trainer.evaluation.reporting.run_report import judge_and_report
-from trainer.methods import build, find_method
+from trainer.methods import build, find_method, find_presets
 from trainer.methods.base import Method, Stage, resized
 from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
 from trainer.runs.device import environment, make_deterministic
 from trainer.runs.distributed import all_reduce_mean, rank, refuse_difference, world_size
+from trainer.runs.made_by import code_digests, processor
 from trainer.runs.run import Run, RunError
+from trainer.training.budget import Budget
 from trainer.training.data_parallel import convert_sync_batchnorm
 from trainer.training.loop import Report, train
 from trainer.training.precision import AUTO, StepRunner
@@ -41,6 +44,7 @@ class RunSpec:
     start: Path | None = None  # a finished run that the stages before `stage` are taken from
     stage: str | None = None
     encoder_weights: str | None = None  # see weights.read
+    from_scratch: bool = False  # start at random where the preset asks for pre-trained weights
     extra: tuple[Path, ...] = ()  # manifests of further training faces
     averages: tuple[Path, ...] = ()  # manifests that average faces are computed from; empty: the training part
     deterministic: bool = False  # the same bits each time on a GPU, too; slower
@@ -53,7 +57,7 @@ class RunSpec:
         Raises:
             ConfigError: unknown method, preset or setting.
         """
-        presets = find_method(self.method).PRESETS
+        presets = find_presets(self.method)
         if self.preset not in presets:
             raise ConfigError(f"no preset {self.preset!r} of {self.method}; known: {', '.join(presets)}")
         config = presets[self.preset]
@@ -61,6 +65,30 @@ class RunSpec:
             names = [field.name for field in dataclasses.fields(config) if field.name.startswith("epochs")]
             config = override(config, [f"{name}={self.epochs}" for name in names])
         return override(config, self.settings)
+
+    @property
+    def starts_from_scratch(self) -> bool:
+        """Whether it starts at random though its preset asks for pre-trained weights."""
+        return self.from_scratch and self._asks_for_weights
+
+    @property
+    def _asks_for_weights(self) -> bool:
+        return self.preset in find_method(self.method).PRETRAINED
+
+    def refuse_random_start(self) -> None:
+        """Refuse a preset of pre-trained encoders without weights, unless it is to go on from scratch.
+
+        Raises:
+            ConfigError: there are no weights, or both are asked for.
+        """
+        if self.encoder_weights and self.from_scratch:
+            raise ConfigError("--encoder-weights and --from-scratch exclude each other")
+        if self._asks_for_weights and not self.encoder_weights and not self.from_scratch:
+            raise ConfigError(
+                f"preset {self.preset} of {self.method} starts from an encoder that knows faces (section 5.3 of the "
+                "paper: CASIA-WebFace): --encoder-weights FILE, weights.safetensors of `trainer pretrain "
+                "casia-webface` or any ResNet-18's; or --from-scratch for a random start"
+            )
 
     def name(self) -> str:
         """Return the name of the run's folder, made of the options that are not defaults."""
@@ -70,6 +98,7 @@ class RunSpec:
         parts += ["extra=" + "+".join(path.stem for path in self.extra)] if self.extra else []
         parts += ["averages=" + "+".join(path.stem for path in self.averages)] if self.averages else []
         parts += [] if self.encoder_weights is None else [weights.short_name(self.encoder_weights)]
+        parts += ["from-scratch"] if self.starts_from_scratch else []
         return "-".join([*parts, f"fold{self.fold:02d}", f"seed{self.seed}"])
 
 
@@ -98,7 +127,7 @@ def fit(
     if start:
         start.run.load_weights(method, start.modules)
     if not run.trained:
-        if not _train(method, data, run, spec, progress, interrupted, start.first_stage if start else 0):
+        if not _train(method, data, run, spec, progress, interrupted, start):
             return run
     else:
         run.load_weights(method)
@@ -111,14 +140,17 @@ def fit(
 def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
     """Return the data, the untrained method, the full config and the provenance."""
     settings, kind = dataclasses.asdict(spec.config()), find_method(spec.method)
+    spec.refuse_random_start()
     data = FoldData.seen_by(kind, settings, spec.manifest, spec.fold, device, spec.expressions, spec.memory)
     _refuse_larger(settings, data)
     config: dict[str, Any] = {
         "method": spec.method, "preset": spec.preset, "settings": settings, "dataset": spec.manifest.stem,
         "fold": spec.fold, "seed": spec.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
+    if spec.starts_from_scratch:
+        config["from_scratch"] = True
     provenance = environment(device) | spec.step_runner.metadata(device)
-    provenance |= {"commit": files.commit(), "data": data.provenance()}
+    provenance |= {"commit": commit(), "code": code_digests(), "processor": processor(), "data": data.provenance()}
     method = build(spec.method, settings, data.expressions, spec.seed, device)
     if spec.encoder_weights:
         taken = key_layouts.take(weights.read(spec.encoder_weights), method)
@@ -164,6 +196,7 @@ class Start:
     first_stage: int  # index of the first stage to train
     modules: tuple[str, ...]  # submodules whose weights are loaded
     metadata: dict[str, Any]  # for the config
+    taken: Budget  # what the stages before it took
 
 
 def _find_start(spec: RunSpec, config: dict[str, Any], provenance: dict[str, Any]) -> Start:
@@ -179,19 +212,21 @@ def _find_start(spec: RunSpec, config: dict[str, Any], provenance: dict[str, Any
         raise ConfigError(f"no stage {spec.stage!r} of {spec.method} to start from; known: {', '.join(modules_of)}")
     first = list(modules_of).index(spec.stage)
     run = Run(spec.start)
-    other = run.read_json("config.json") | {"data": run.read_json("provenance.json")["data"]}
-    expected = config | {"data": provenance["data"]}
+    other = run.read_json("config.json") | run.read_json("provenance.json")["data"].get("read", {})
+    expected = config | provenance["data"]["read"]
     differing = [key for key in expected if key not in ("preset", "settings") and other.get(key) != expected[key]]
     if differing:
         raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
     metadata = {"run": run.folder.name, "stage": spec.stage, "weights_sha256": run.weights_sha256()}
     modules = tuple(name for stage in list(modules_of)[:first] for name in modules_of[stage])
-    return Start(run, first, modules, metadata)
+    budget = run.read_json("provenance.json").get("budget", {})
+    taken = {stage: budget[stage] for stage in list(modules_of)[:first] if stage in budget}
+    return Start(run, first, modules, metadata, taken)
 
 
 def _train(
     method: Method, data: FoldData, run: Run, spec: RunSpec, progress: Report, interrupted: Callable[[], bool],
-    first_stage: int,
+    start: Start | None,
 ) -> bool:  # fmt: skip
     share = rank(), world_size()
 
@@ -206,8 +241,8 @@ def _train(
 
     refuse_difference("weights", (tensor.cpu().numpy().tobytes() for tensor in method.state_dict().values()))
     done = train(
-        method, batches, validate, run, seed=spec.seed, first_stage=first_stage, report=progress,
-        interrupted=interrupted, step_runner=spec.step_runner,
+        method, batches, validate, run, seed=spec.seed, first_stage=start.first_stage if start else 0,
+        taken=start.taken if start else None, report=progress, interrupted=interrupted, step_runner=spec.step_runner,
     )  # fmt: skip
     if done:
         run.finish_training(method)

@@ -15,6 +15,7 @@ from trainer.methods.base import Method, Stage
 from trainer.runs.distributed import any_rank, rank, world_size
 from trainer.runs.run import Run
 from trainer.runs.signals import deferred_signals
+from trainer.training.budget import Budget, Meter
 from trainer.training.data_parallel import data_parallel_stage
 from trainer.training.precision import AUTO, StepRunner
 
@@ -35,6 +36,7 @@ class Progress:
     Attributes:
         sums: sums of the values that the steps of an unfinished epoch have logged.
         seconds: duration of these steps.
+        budget: what the stages have taken so far, see `budget`.
     """
 
     stage: int = 0
@@ -44,6 +46,7 @@ class Progress:
     best_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    budget: Budget = field(default_factory=dict)
 
 
 class Keeper:
@@ -73,7 +76,8 @@ class Keeper:
 
 def train(
     method: Method, batches: Batches, validate: Callable[[], float], run: Run, *, seed: int,
-    first_stage: int = 0, report: Report = lambda *_: None, interrupted: Callable[[], bool] = lambda: False,
+    first_stage: int = 0, taken: Budget | None = None, report: Report = lambda *_: None,
+    interrupted: Callable[[], bool] = lambda: False,
     step_runner: StepRunner = AUTO,
 ) -> bool:  # fmt: skip
     """Run every stage, from the run's checkpoint if there is one.
@@ -85,6 +89,7 @@ def train(
         batches: the batches of an epoch; of several ranks, this rank's share of each.
         validate: accuracy on the validation fold, for stages that select their best epoch.
         first_stage: index of the first stage to train.
+        taken: what the stages before it took, in another run.
         report: called after each epoch, on rank 0.
         interrupted: called after each step: whether to write a checkpoint and stop. Ctrl-C and SIGTERM do the same, and
             then end the process.
@@ -96,9 +101,10 @@ def train(
         TrainingError: a logged value is not finite, the stage gives a reason to stop (a collapse), or memory is short.
         TrainerError: a checkpoint cannot be written or read.
     """
+    start = Progress(stage=first_stage, budget=taken or {})
     with deferred_signals() as signalled:
         done = _train(
-            method, batches, validate, run, seed, first_stage, report, lambda: interrupted() or signalled(), step_runner
+            method, batches, validate, run, seed, start, report, lambda: interrupted() or signalled(), step_runner
         )
     if not done and world_size() > 1 and not interrupted():
         raise KeyboardInterrupt  # the signal was another rank's: one to this rank has been raised by now
@@ -106,11 +112,11 @@ def train(
 
 
 def _train(
-    method: Method, batches: Batches, validate: Callable[[], float], run: Run, seed: int, first_stage: int,
+    method: Method, batches: Batches, validate: Callable[[], float], run: Run, seed: int, start: Progress,
     report: Report, interrupted: Callable[[], bool], step_runner: StepRunner,
 ) -> bool:  # fmt: skip
     saved = run.checkpoint()
-    progress = Progress(**saved.progress) if saved else Progress(stage=first_stage)
+    progress = Progress(**saved.progress) if saved else start
     keeper = Keeper(run, method, progress)
 
     def wanted(also: bool = False) -> bool:
@@ -121,17 +127,18 @@ def _train(
     for index, stage in enumerate(stages):
         if index < progress.stage:
             continue
+        meter = Meter(stage)
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in stage.optimizers]
         random = None
         if index > progress.stage:
-            progress = keeper.progress = Progress(stage=index)
+            progress = keeper.progress = Progress(stage=index, budget=progress.budget)
         elif saved:
             saved.restore(method, stage.optimizers)
             random, saved = saved.random, None
         for epoch in range(progress.epoch, stage.epochs):
             _set_rates(stage, rates, epoch)
             stage.begin(epoch)
-            if not _epoch(keeper, stage, batches, seed, random, wanted):
+            if not _epoch(keeper, meter, stage, batches, seed, random, wanted):
                 return False
             random = None
             logged = _close(stage, progress)
@@ -150,11 +157,12 @@ def _train(
                 keeper.save(stage)
             if stop:
                 return False
+    run.write_json("provenance.json", run.read_json("provenance.json") | {"budget": progress.budget})
     return True
 
 
 def _epoch(
-    keeper: Keeper, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
+    keeper: Keeper, meter: Meter, stage: Stage, batches: Batches, seed: int, random: dict[str, Tensor] | None,
     wanted: Callable[[bool], bool],
 ) -> bool:  # fmt: skip
     """Train the rest of an epoch, and sum the logged values of its steps; return whether it is done."""
@@ -171,6 +179,7 @@ def _epoch(
     def note() -> None:
         progress.sums = {name: float(value) for name, value in sums.items()}
         progress.seconds = before + time.perf_counter() - started
+        progress.budget = meter.add_to(progress.budget)
 
     try:
         for step, batch in enumerate(batches(stage, progress.epoch, stream, first), start=first + 1):
@@ -180,6 +189,7 @@ def _epoch(
                 if wanted(False):
                     return False
             logged = stage.step(batch)
+            meter.count(batch)
             sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
             progress.step = step
     except torch.OutOfMemoryError as error:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from manifests import files
+from manifests.provenance import commit
 from manifests.schema import DEFAULT_CROP
 from trainer.data import lfw_pairs
 from trainer.data.crops import EVALUATION_BATCH
@@ -24,8 +24,8 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics.verification import Pairs, cosines, pairs_of_people, published_pairs, verification
 from trainer.methods.base import Faces, Method, Stage
 from trainer.methods.config import ConfigError, one_of, override
-from trainer.networks.encoder import Encoder
 from trainer.networks.margin import MARGINS, MarginHead
+from trainer.networks.resnet import ResNet
 from trainer.runs.device import environment
 from trainer.runs.distributed import rank
 from trainer.runs.run import Run
@@ -106,7 +106,7 @@ class Pretraining(Method):
     def __init__(self, config: PretrainConfig, num_people: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.code_size, config.width, standardise=True)
+        self.encoder = ResNet("resnet18", 1, config.code_size, config.width, standardise=True)
         self.head = MarginHead(config.code_size, num_people, config.head, config.margin, config.scale)
         self.optimizers = self._optimizer(self.encoder), self._optimizer(self.head)
 
@@ -116,7 +116,7 @@ class Pretraining(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return codes; their similarity is the cosine."""
-        codes: Tensor = self.encoder(images)[1]
+        codes: Tensor = self.encoder(images).output
         return codes
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
@@ -169,7 +169,7 @@ def pretrain(
     torch.manual_seed(spec.seed)
     method = Pretraining(config, people.num_people).to(device)
     run = Run(runs / spec.name())
-    provenance = environment(device) | {"commit": files.commit(), "data": people.provenance, "overlap_audited": False}
+    provenance = environment(device) | {"commit": commit(), "data": people.provenance, "overlap_audited": False}
     run.start(
         {"method": "pretrain", "preset": spec.preset, "settings": asdict(config), "dataset": spec.manifest.stem,
          "seed": spec.seed}, provenance,
@@ -204,7 +204,7 @@ def _train(
     return train(method, batches, lambda: math.nan, run, seed=seed, report=progress, interrupted=interrupted)
 
 
-def _finish(run: Run, encoder: Encoder, data: dict[str, Any]) -> None:
+def _finish(run: Run, encoder: ResNet, data: dict[str, Any]) -> None:
     """Write the weights of the encoder alone, with their source and licence in the file's header."""
     metadata = {
         "source": f"{run.folder.name}: {data['people']} people of {data['title']}",
@@ -222,7 +222,7 @@ def judge(
     codes = []
     for batch in torch.split(faces, EVALUATION_BATCH):
         images = whiten(batch.to(device)[:, None].float() / 255)
-        codes.append(sum(encoder(side)[1].float().cpu() for side in (images, images.flip(3))))
+        codes.append(sum(encoder(side).output.float().cpu() for side in (images, images.flip(3))))
     return verification(cosines(torch.cat(codes).numpy(), pairs), pairs)
 
 
