@@ -141,7 +141,7 @@ def test_a_run_is_examined_and_judged_on_another_dataset(manifests, tmp_path, mo
     elsewhere, _ = run(f"trainer evaluate {folder} --manifests {manifests} --on folder")
     assert "accuracy on folder" in elsewhere and "of 48" in elsewhere
     _, error = run(f"trainer evaluate {folder} --manifests {manifests} --factors x.csv", code=1)
-    assert "--factors are read by --thorough only" in error
+    assert "--factors is used only with --thorough" in error
 
 
 def test_reproduce_lists_all_tables_and_says_what_is_absent(tmp_path):
@@ -159,10 +159,10 @@ def test_reproduce_lists_all_tables_and_says_what_is_absent(tmp_path):
     ("line", "words"),
     [
         ("trainer reproduce dice-fer/table9", ["no table or figure 'dice-fer/table9'", "dice-fer/fig5"]),
-        ("trainer reproduce dice-fer --folds 1,x", ["'1,x' is no list of numbers", "1,2,3"]),
+        ("trainer reproduce dice-fer --folds 1,x", ["'1,x' is not a list of integers", "1,2,3"]),
         ("trainer fit --start runs/x", ["--start RUN and --stage NAME go together"]),
         ("trainer fit --expressions joy --fold 1", ["no face shows joy", "anger, fear, happiness"]),
-        ("trainer fit --start {tmp}/x --stage identity", ["no config.json: not a run"]),
+        ("trainer fit --start {tmp}/x --stage identity", ["no config.json: it is not a run"]),
     ],
 )
 def test_what_trainer_cannot_do_says_what_was_found_and_what_to_do(line, words, manifests, tmp_path):

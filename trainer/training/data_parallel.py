@@ -18,8 +18,9 @@ has one set of class centres and sees the features of all ranks (`all_gather`). 
 the global batch on CUDA (SyncBatchNorm), of the local share on the CPU, where torch has no such layer; running
 statistics, and what a step logs, are averaged after each step.
 
-Files. Rank 0 owns the run (trainer/runs/run.py): it writes and judges, the others read. Stopping, and saving within an
-epoch, are agreed on by all ranks before each step. With the same world_size a resumed training ends with the same bits.
+Files. Rank 0 owns the run (trainer/runs/run.py): it writes and evaluates, the others read. Stopping, and saving within
+an epoch, are agreed on by all ranks before each step. With the same world_size a resumed training ends with the same
+bits; with another one batches may be cut elsewhere, and a few samples of the epoch under way be repeated or left out.
 """
 
 import os
