@@ -85,7 +85,7 @@ def test_no_row_is_lost_without_a_word_whatever_a_line_holds(lines):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,path,expression\n", "has 'path' twice"),
+        ("path,path,expression\n", "'path' stands twice"),
         ("path,label,emotion\n", "label and emotion may both be expression"),
         ("a.jpg,happy\n", "no column path or expression; found a.jpg, happy"),
         ("<html>", "a web page"), ("PK\x03\x04", "save a workbook as CSV"), ("", "the file is empty"),
@@ -140,9 +140,7 @@ def test_spellings_of_one_person_are_one_person(alike):
     assert len(set(people)) == 1 and None not in people
 
 
-@pytest.mark.parametrize(
-    "word", ["", "nan", "None", " NULL ", "unknown", "N/A", "<NA>", "-", "-1", "#N/V", "unbekannt"]
-)
+@pytest.mark.parametrize("word", ["", "nan", "None", " NULL ", "unknown", "N/A", "<NA>", "-1", "#N/V", "unbekannt"])
 def test_nobody_written_as_text_is_nobody_and_told(word):
     people, notes = identify([word, "anna"])
     assert people == [None, "anna"] and (word == "" or "1 faces are nobody's" in notes[0])
