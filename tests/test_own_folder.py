@@ -1,4 +1,4 @@
-"""Catches folders, tables and folds of a user's own that are read as something else, or lead one person into two folds."""
+"""Catches folders, tables and folds of a user's own that are read as something else, or put a person into two folds."""
 
 import os
 
@@ -48,7 +48,7 @@ def read(root, table=None, recode=None):
         (["photos/0_angry/1.jpg", "photos/1_Happy/2.jpg"], [("anger", None, None), ("happiness", None, None)]),
         (["set/train/anna/Freude/1.jpg", "set/val/ben/Wut/2.jpg"],
          [("happiness", "anna", "train"), ("anger", "ben", "validation")]),
-        (["train/images/happy/1.jpg", "test/images/sad/2.jpg"], [("happiness", None, "train"), ("sadness", None, "test")]),
+        (["train/images/sad/1.jpg", "test/images/sad/2.jpg"], [("sadness", None, "train"), ("sadness", None, "test")]),
         (["happy/train/1.jpg", "happy/test/2.jpg"], [("happiness", None, "train"), ("happiness", None, "test")]),
         (["happy/Joy/1.jpg", "sad/Joy/2.jpg"], [("happiness", "Joy", None), ("sadness", "Joy", None)]),
     ],
@@ -117,10 +117,7 @@ def test_a_table_and_the_disk_are_both_accounted_for(tmp_path):
 
 
 def test_a_name_that_is_no_utf8_is_read_or_named_and_the_rest_goes_on(tmp_path):
-    for name in (b"happy/caf\xe9/1.jpg", b"happy/anna/2.jpg", b"sad/\xff.txt"):
-        path = os.path.join(os.fsencode(tmp_path), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        open(path, "wb").close()
+    put(tmp_path, map(os.fsdecode, (b"happy/caf\xe9/1.jpg", b"happy/anna/2.jpg", b"sad/\xff.txt")))
     taken, bad, _ = read(tmp_path)
     assert {subject for _, subject, _ in taken.values()} == {r"caf\xe9", "anna"} and len(bad) == 1
 
@@ -228,7 +225,7 @@ def test_parts_are_dealt_as_an_official_split_and_what_is_not_listed_is_in_none(
     [
         (
             "path,fold\nd/0.png,1\nd/1.png,2\nd/2.png,3\n",
-            "p0 is in folds 1 and 2, so that somebody who is trained on is tested",
+            "p0 is in folds 1 and 2, so that somebody",
         ),
         ("path,fold\nd/0.png,1\n./d/0.png,2\n", "line 3: .* is in 2, and in 1 by line 2"),
         ("path,fold\nd/0.png,1\nd/2.png,2\n", "2 folds; one tests, one validates, so 3 are needed"),
