@@ -35,12 +35,12 @@ def survey(
     for item in dataset.samples(raw, labels, recode) if recode else dataset.samples(raw, labels):
         yield item
         if not isinstance(item, Note):
-            claimed.add(hash(item.path))
+            claimed.add(hash(str(item.path)))
             if isinstance(item, Quarantined) and item.path != Path() and _is_folder(raw / item.path):
                 folders.add(item.path)
-    for found in files_below(raw, Path()):
+    for found in files_below(raw, Path(), named=folders):
         path = found.path if isinstance(found, Quarantined) else found
-        if hash(path) in claimed or (folders and not folders.isdisjoint(path.parents)):
+        if hash(str(path)) in claimed:
             continue
         if isinstance(found, Quarantined):
             yield found
