@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,7 +102,7 @@ def is_junk(name: str) -> bool:
 
 
 def files_below(
-    root: Path, folder: Path, above: tuple[Path, ...] = (), named: Container[Path] = ()
+    root: Path, folder: Path, above: tuple[Path, ...] = (), passed: Callable[[str], bool] | None = None
 ) -> Iterator[Path | Quarantined]:
     """Yield every file below root/folder in path order, as a path below root; JUNK is passed over.
 
@@ -113,21 +113,22 @@ def files_below(
         root: the raw folder.
         folder: below it.
         above: real paths of the linked folders that lead here: a link back to one of them is not followed.
-        named: folders below root to pass over.
+        passed: whether to pass over a file or folder, by its path below root; null: none is.
     """
     try:
         entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
     except OSError as error:
         yield Quarantined(folder, f"a folder that cannot be listed: {error.strerror}")
         return
+    prefix = "" if folder == Path() else f"{folder.as_posix()}/"
     for entry in entries:
-        path = folder / entry.name
-        if is_junk(entry.name) or (named and path in named):
+        if is_junk(entry.name) or (passed and passed(prefix + entry.name)):
             continue
+        path = folder / entry.name
         if entry.is_symlink():
-            yield from _beyond(root, path, above, named)
+            yield from _beyond(root, path, above, passed)
         elif entry.is_dir():
-            yield from files_below(root, path, above, named)
+            yield from files_below(root, path, above, passed)
         elif entry.is_file():
             yield path
         else:
@@ -135,7 +136,7 @@ def files_below(
 
 
 def _beyond(
-    root: Path, path: Path, above: tuple[Path, ...], named: Container[Path]
+    root: Path, path: Path, above: tuple[Path, ...], passed: Callable[[str], bool] | None
 ) -> Iterator[Path | Quarantined]:
     """Yield what a link leads to: its file, the files of its folder, or why it is not followed."""
     try:
@@ -160,7 +161,7 @@ def _beyond(
     elif real_root.is_relative_to(target) or any(target == one or one.is_relative_to(target) for one in above):
         yield Quarantined(path, "a symbolic link that leads back to a folder above it; it was not followed")
     else:
-        yield from files_below(root, path, (*above, target), named)
+        yield from files_below(root, path, (*above, target), passed)
 
 
 def find_folder(root: Path, name: str) -> Path | None:
