@@ -1,11 +1,9 @@
 """Text of others - paths, labels, messages - as it is stored and as it is shown: one function for each."""
 
 import os
-import unicodedata
 from pathlib import PurePath
 
 SHOWN = 200  # characters of one name or path that a message shows
-UNSHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (which can reverse a line), surrogate, line and page ends
 
 
 def storable(text: str | PurePath) -> str:
@@ -54,6 +52,6 @@ def printable_lines(text: object) -> str:
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character) not in UNSHOWN:
+    if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")

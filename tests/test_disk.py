@@ -142,7 +142,10 @@ def test_links_out_of_the_folder_are_followed_on_request_only_and_never_in_a_cir
     taken, bad = read(root)
     assert taken == {"happy/anna/0.jpg"} and bad.keys() == {"sad/2.jpg", "fear", "anger", "happy/gone.jpg"}
     assert "leaves the raw folder" in bad["fear"] and "--follow-links" in bad["sad/2.jpg"]
-    assert "link to the folder happy, which is read there" in bad["anger"] and "git annex get" in bad["happy/gone.jpg"]
+    assert (
+        "link to the folder happy, whose files are read there" in bad["anger"]
+        and "git annex get" in bad["happy/gone.jpg"]
+    )
     taken, bad = read(FollowedFolder(root))
     assert taken == {"happy/anna/0.jpg", "sad/2.jpg", "fear/anna/1.jpg"}
     assert "leads back" in bad["fear/anna/up"] and "fear/blob" in bad and "anger" in bad

@@ -101,7 +101,9 @@ def is_junk(name: str) -> bool:
     return name.lower() in JUNK or name.startswith("._")
 
 
-def files_below(root: Path, folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path | Quarantined]:
+def files_below(
+    root: Path, folder: Path, above: tuple[Path, ...] = (), passed: Callable[[str], bool] | None = None
+) -> Iterator[Path | Quarantined]:
     """Yield every file below root/folder in path order, as a path below root; JUNK is passed over.
 
     A link to a file inside root is a file. A link out of root is followed where root is a FollowedFolder, and else
@@ -111,27 +113,31 @@ def files_below(root: Path, folder: Path, above: tuple[Path, ...] = ()) -> Itera
         root: the raw folder.
         folder: below it.
         above: real paths of the linked folders that lead here: a link back to one of them is not followed.
+        passed: whether to pass over a file or folder, by its path below root; null: none is.
     """
     try:
         entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
     except OSError as error:
         yield Quarantined(folder, f"a folder that cannot be listed: {error.strerror}")
         return
+    prefix = "" if folder == Path() else f"{folder.as_posix()}/"
     for entry in entries:
-        path = folder / entry.name
-        if is_junk(entry.name):
+        if is_junk(entry.name) or (passed and passed(prefix + entry.name)):
             continue
+        path = folder / entry.name
         if entry.is_symlink():
-            yield from _beyond(root, path, above)
+            yield from _beyond(root, path, above, passed)
         elif entry.is_dir():
-            yield from files_below(root, path, above)
+            yield from files_below(root, path, above, passed)
         elif entry.is_file():
             yield path
         else:
             yield Quarantined(path, "neither a file nor a folder; not read")
 
 
-def _beyond(root: Path, path: Path, above: tuple[Path, ...]) -> Iterator[Path | Quarantined]:
+def _beyond(
+    root: Path, path: Path, above: tuple[Path, ...], passed: Callable[[str], bool] | None
+) -> Iterator[Path | Quarantined]:
     """Yield what a link leads to: its file, the files of its folder, or why it is not followed."""
     try:
         target, real_root = Path((root / path).resolve()), Path(root.resolve())
@@ -155,7 +161,7 @@ def _beyond(root: Path, path: Path, above: tuple[Path, ...]) -> Iterator[Path | 
     elif real_root.is_relative_to(target) or any(target == one or one.is_relative_to(target) for one in above):
         yield Quarantined(path, "a symbolic link that leads back to a folder above it; it was not followed")
     else:
-        yield from files_below(root, path, (*above, target))
+        yield from files_below(root, path, (*above, target), passed)
 
 
 def find_folder(root: Path, name: str) -> Path | None:

@@ -93,9 +93,9 @@ def _frames(root: Path, condition: str, folder: Path) -> Iterator[Sample | Quara
         if PERSON.fullmatch(person.name) and is_followed(root, person):
             for label in LABELS:
                 if not seen[f"{condition}/{person.name.upper()}/{label}"]:
-                    empty = folder / person.name / label
-                    has_files = (root / empty).is_dir() and any(files_below(root, empty))
-                    yield Quarantined(empty / "*.jpeg" if has_files else empty, "a sequence without images")
+                    lacking = folder / person.name / label
+                    held = any(files_below(root, lacking)) if (root / lacking).is_dir() else False
+                    yield Quarantined(lacking / "*.jpeg" if held else lacking, "a sequence without images")
 
 
 def _gaps(root: Path) -> Iterator[Quarantined]:

@@ -1,7 +1,8 @@
 """A raw folder as its adapter reads it, and whatever else lies in it: nothing on the disk is unread and unnamed."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from functools import partial
 from pathlib import Path
 
 from fertools.datasets.base import Dataset, Note, Quarantined, Sample, files_below
@@ -31,34 +32,20 @@ def survey(
         DatasetError: the raw folder is not what its adapter expects.
     """
     claimed: set[int] = set()  # hashes of paths: a path takes ten times as much
-    folders: set[Path] = set()
     for item in dataset.samples(raw, labels, recode) if recode else dataset.samples(raw, labels):
         yield item
         if not isinstance(item, Note):
-            claimed.add(hash(item.path))
-            if isinstance(item, Quarantined) and item.path != Path() and _is_folder(raw / item.path):
-                folders.add(item.path)
-    for found in files_below(raw, Path()):
-        path = found.path if isinstance(found, Quarantined) else found
-        if hash(path) in claimed or (folders and not folders.isdisjoint(path.parents)):
-            continue
+            claimed.add(hash(item.path.as_posix()))
+    for found in files_below(raw, Path(), passed=partial(_is_known, dataset, claimed)):
         if isinstance(found, Quarantined):
             yield found
-        elif not _is_read(dataset, raw, path, labels):
-            yield _unread(dataset, raw, path)
+        elif labels is None or (raw / found).absolute() != labels.absolute():
+            yield _unread(dataset, raw, found)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name from a table that is too long, or no name
-        return False
-
-
-def _is_read(dataset: Dataset, raw: Path, path: Path, labels: Path | None) -> bool:
-    """Whether a file is one of those that an adapter reads, or that belong to its set."""
-    companion = dataset.companions is not None and dataset.companions.search(path.as_posix())
-    return bool(companion) or (labels is not None and (raw / path).absolute() == labels.absolute())
+def _is_known(dataset: Dataset, claimed: Set[int], path: str) -> bool:
+    """Whether a file is read, goes with the set, or is named already, itself or by its folder."""
+    return hash(path) in claimed or (dataset.companions is not None and bool(dataset.companions.search(path)))
 
 
 def _unread(dataset: Dataset, raw: Path, path: Path) -> Quarantined:

@@ -79,7 +79,8 @@ class Table:
         """Yield what the waiting lines give; they wait on while a cell may go on in the next line."""
         while pending:
             cells = _cells("\n".join(line for _, line in pending), self.separator)
-            if len(pending) > 1 and (len(pending) > MAX_JOINED or self._starts_row(pending[-1][1])):
+            too_far = len(pending) > 1 and (len(pending) > MAX_JOINED or self._starts_row(pending[-1][1]))
+            if too_far or len(pending[0][1]) >= MAX_LINE:
                 yield self._broken(pending)
             elif cells is not None:
                 number = pending[0][0]
