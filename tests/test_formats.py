@@ -263,17 +263,15 @@ def test_the_header_that_a_decoder_gets_is_ours():
     data = encoded(COLOURS, "TIFF", compression="tiff_lzw", description="a" * 100)
     again = Image.open(io.BytesIO(tiff.rewritten(data).data))
     assert set(again.tag_v2) <= {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 338, 339, 266}
-    with pytest.raises(ImageError, match="tiles without size"):
-        tiff.rewritten(tiff_of_large_tiles())
+    assert 20_000 not in Image.open(io.BytesIO(tiff.rewritten(tiff_of_large_tiles()).data)).tag_v2.values()
     for tag, value, reason in [
         (256, 60_000, "too large: 60000 x 60000"), (259, 7, "a TIFF compressed by JPEG; read are none, LZW, deflate"),
         (277, 9, "9 samples of 8 bits"), (262, 6, "colours that are not read"), (273, 2**31, "cut short"),
     ]:  # fmt: skip
         changed = bytearray(data)
         for each in (tag, 257) if tag == 256 else (tag,):
-            at = next(
-                at for at in range(len(data)) if data[at : at + 2] == struct.pack("<H", each) and data[at + 2] < 5
-            )
+            (first,) = struct.unpack_from("<I", data, 4)
+            at = next(at for at in range(first + 2, len(data), 12) if data[at : at + 2] == struct.pack("<H", each))
             changed[at + 2 : at + 12] = struct.pack("<HII", 4, 1, value)
         with pytest.raises(ImageError, match=reason):
             tiff.rewritten(bytes(changed))
