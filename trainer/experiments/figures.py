@@ -130,7 +130,7 @@ def _zeta(row: Drawn) -> float:
 
 def confusion(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
     """DICE-FER Figure 5: a confusion matrix a dataset, over the test faces of all runs: row percentages and counts."""
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         len(rows), 1, figsize=(5.6, 5.0 * len(rows)), squeeze=False, layout="constrained"
     )  # fmt: skip
     for axis, row in zip(grid[:, 0], rows, strict=True):
@@ -150,7 +150,7 @@ def row_percentages(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return percentages
 
 
-def _confusion_panel(axis: Axes, counts: NDArray[np.int64], names: Sequence[str]) -> None:
+def _confusion_panel(axis: Any, counts: NDArray[np.int64], names: Sequence[str]) -> None:
     percentages, ticks = row_percentages(counts), range(len(names))
     axis.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
     axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from manifests import files
+from manifests.provenance import commit
 
 ROOT = Path(__file__).parent.parent.parent
 CODE = (  # what the numbers of a run come from; commands, tables and pages change none
@@ -78,7 +78,7 @@ def made_by(
     known = list(provenances)
     codes = {json.dumps(provenance.get("code")) for provenance in known} or {json.dumps(code_digests(parts))}
     return {
-        "date": datetime.now(UTC).date().isoformat(), "commit": files.commit(), "processor": processor(),
+        "date": datetime.now(UTC).date().isoformat(), "commit": commit(), "processor": processor(),
         "threads": torch.get_num_threads(),
         "options": {name: _shown(value) for name, value in options.items() if value not in (None, (), "", False)},
         "runs": {
