@@ -241,12 +241,17 @@ def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[
     Raises:
         ManifestError: no pairs, or pairs that were drawn for other rows or folds than these.
     """
+    refuse_other_pairs(manifest, faces)
+    pairs = pq.read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
+    check_pairs(pairs, faces)
+    return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
+
+
+def refuse_other_pairs(manifest: Path, faces: pa.Table) -> None:
+    """Raise ManifestError unless there are pairs, drawn for these rows and folds."""
     path = pairs_path(manifest)
     if read_metadata(path)["rows_sha256"] != rows_sha256(faces):
         raise ManifestError(f"{path} was drawn for other rows or folds; draw it again with: fertools make-folds")
-    pairs = pq.read_table(path, filters=[("fold", "=", fold)])
-    check_pairs(pairs, faces)
-    return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
 
 
 def write_whitening(statistics: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:

@@ -75,16 +75,11 @@ def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | li
     if by == "subject":
         return assign.step_folds(faces["subject"].to_pylist(), num_folds)
     if by == "official":
-        people = _people(faces).to_pylist()
+        people = schema.people(faces).to_pylist()
         return assign.official_folds(faces["split"].to_pylist(), people, num_folds, np.random.default_rng([seed, 0]))
     if faces["group"].null_count == len(faces):
         raise assign.FoldError("the manifest has no groups; make them with: fertools group")
     return assign.step_folds(pc.coalesce(faces["group"], faces["face_id"]).to_pylist(), num_folds)
-
-
-def _people(faces: pa.Table) -> pa.ChunkedArray:
-    """Return who each face shows, as far as is known: the subject, else the group, else somebody of its own."""
-    return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
 
 
 def _before(filled: Future[None], tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -95,7 +90,7 @@ def _before(filled: Future[None], tables: Iterator[pa.Table]) -> Iterator[pa.Tab
 
 def _pairs(faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> Iterator[pa.Table]:
     """Yield the pairs of each fold's training part for all epochs; none where faces have no expression."""
-    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
+    expression, person = schema.codes(faces["expression"]), schema.codes(schema.people(faces))
     for fold, rows in training.items():
         rows = rows[expression[rows] >= 0].astype(np.int32)
         generator = np.random.default_rng([seed, fold])
@@ -132,7 +127,7 @@ def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, s
 
 
 def _describe(faces: pa.Table, training: dict[int, NDArray[np.int64]]) -> list[Fold]:
-    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
+    expression, person = schema.codes(faces["expression"]), schema.codes(schema.people(faces))
     faces, made = faces.select(["expression", "subject", "usable", "fold", "split"]), []
     for fold, rows in training.items():
         test, rows = faces.take(schema.parts(faces, fold)["test"]), rows[expression[rows] >= 0]
