@@ -31,7 +31,8 @@ class ClassIndex:
     def draw(self, num: int, generator: torch.Generator) -> Int[Tensor, " num"]:
         """Draw faces with replacement: first a class, all evenly, then one of its faces, all evenly."""
         drawn = torch.randint(len(self.sizes), (num,), generator=generator)
-        return self.order[self.starts[drawn] + _draw_below(self.sizes[drawn], generator)]
+        start, size = (column.index_select(0, drawn) for column in (self.starts, self.sizes))
+        return self.order.index_select(0, start + _draw_below(size, generator))
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,11 @@ class PairIndex:
     def draw(self, num: int, generator: torch.Generator) -> tuple[Int[Tensor, " num"], Int[Tensor, " num"]]:
         """Draw anchors as `ClassIndex` draws faces, and for each a partner, all evenly and without rejection."""
         drawn = self.classes.draw(num, generator)
-        partner = self.class_start[drawn] + _draw_below(self.num_partners[drawn], generator)
-        partner += (partner >= self.person_start[drawn]) * self.person_size[drawn]  # step over the anchor's own run
-        return self.order[self.anchors[drawn]], self.order[partner]
+        columns = (self.class_start, self.person_start, self.person_size, self.num_partners)
+        class_start, person_start, person_size, num_partners = (column.index_select(0, drawn) for column in columns)
+        partner = class_start + _draw_below(num_partners, generator)
+        partner += (partner >= person_start) * person_size  # step over the anchor's own run
+        return self.order.index_select(0, self.anchors.index_select(0, drawn)), self.order.index_select(0, partner)
 
 
 def _runs(keys: Int[Tensor, " faces"]) -> tuple[Int[Tensor, " runs"], Int[Tensor, " runs"]]:
