@@ -203,7 +203,7 @@ def prepare(
     size: Annotated[int, typer.Option(help="Side of an aligned picture, px: 128, or 256 as IF-GAN's.")] = 128,
     align: Annotated[Align, typer.Option(help="The landmarks that faces are aligned by.")] = Align.five_points,
     color: Annotated[Color, typer.Option(help="What is kept of the colours.")] = Color.grey,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are detected.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or openvino: where faces are detected.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
     engine: Annotated[EngineName, typer.Option(help="This machine's processes, or Ray.")] = EngineName.local,
     address: Annotated[
