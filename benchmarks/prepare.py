@@ -4,7 +4,8 @@ Contenders take turns on the same drawn pictures, in another order every round; 
 on one core, on a GPU of seconds of the clock. Detection starts from pixels in memory. From file to row, `prepare` does
 all that it does, on one core, into an empty folder, against the usual script's file to file and against decoding alone.
 Each contender has had a turn before, so that loading networks is no part of it. The limit of a preparation: decoding
-alone, plus the multiplications of the networks as torch counts them, at the rate of a large product of matrices.
+alone, plus the multiplications of the networks as torch counts them, at the rate of a large product of matrices, which
+takes its turn with the others.
 
     python benchmarks/prepare.py                                       writes docs/results/prepare.json
     python benchmarks/prepare.py --device cuda --num-images 128        writes docs/results/prepare-cuda.json
@@ -46,7 +47,6 @@ from fertools.drawn.layouts.photographs import at_large, close_up
 from fertools.drawn.recording import encode
 from fertools.faces import align, detector, images
 from fertools.preparation.prepare import prepare
-from trainer.experiments.bench import product_rate
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
 Image = NDArray[np.uint8]
@@ -60,7 +60,8 @@ KINDS: dict[str, tuple[str, list[tuple[int, int]]]] = {  # suffix; heights and w
 LOOP, THEIR_BATCHES = "facenet-pytorch, loop", "facenet-pytorch, batches of one size"
 USUAL, DECODING, OURS = "Pillow, facenet-pytorch, OpenCV's warp, PNG files", "decoding alone", "fertools prepare"
 OPENVINO = "OpenVINO"  # where it is installed, and the device is the processor
-LIMIT = "limit: decoding and the networks' multiplications"
+LIMIT, PRODUCT = "limit: decoding and the networks' multiplications", "a product"
+SIDE = 1024  # of the product's matrices
 STEP = {"cpu": 8, "cuda": 64}  # images of a batch
 MIN_SHARE, REDUCED = 0.1, 480
 
@@ -248,13 +249,15 @@ def file_to_row(kind: str, num_files: int, rounds: int, device: str) -> dict[str
         if device == "cpu" and find_spec("openvino"):
             by_openvino = Path(work) / "manifests-openvino"
             runs[f"{OURS} --device openvino"] = lambda: prepared(raw, by_openvino, detector.OPENVINO)
+        matrix = torch.randn(SIDE, SIDE)
+        runs[PRODUCT] = lambda: torch.mm(matrix, matrix).shape[0]
         answers = {name: run() for name, run in runs.items()}
         times = in_turns(runs, rounds)
+        product = times.pop(PRODUCT)
         if device == "cpu":
             with FlopCounterMode(display=False) as counter:
                 prepared(raw, Path(work) / "manifests", device)
-            rate = product_rate(torch.device("cpu"), "float32")
-            times[LIMIT] = times[DECODING] + counter.get_total_flops() / rate
+            times[LIMIT] = times[DECODING] + product * counter.get_total_flops() / (2 * SIDE**3)
             answers[LIMIT] = answers[OURS]
     return {
         name: {
