@@ -367,7 +367,7 @@ def test_the_pack_holds_the_people_of_the_folders(small):
     ],
 )
 def test_counts_by_split_and_class_are_those_that_the_adapter_knows(layout, release, splits):
-    module, dataset = importlib.import_module(f"fertools.drawn.{layout.replace('-', '_')}"), adapter(layout)
+    module, dataset = importlib.import_module(f"fertools.drawn.layouts.{layout.replace('-', '_')}"), adapter(layout)
     drawn, known = Counter(), Counter()
     for split, of_label in module.COUNTS.items():
         for label, num in (
@@ -394,7 +394,7 @@ SHARES = dict(rafdb=100, fer2013=100, ferplus=100, affectnet=1000) | {"affectnet
 def fewer(monkeypatch):
     """Every class of the large sets has a small part of its images, rounded up."""
     for layout, share in SHARES.items():
-        module = importlib.import_module(f"fertools.drawn.{layout.replace('-', '_')}")
+        module = importlib.import_module(f"fertools.drawn.layouts.{layout.replace('-', '_')}")
         counts = {
             split: {label: -(-num // share) for label, num in numbers.items()}
             if isinstance(numbers, dict)
