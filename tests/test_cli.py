@@ -123,7 +123,7 @@ def test_a_run_is_not_judged_on_another_manifest(manifests, tmp_path):
     _, error = run(f"trainer evaluate {folder} --manifests {manifests}", code=1)
     assert "was trained on other data than" in error and "pairs differ" in error
     _, error = run(line, code=1)
-    assert "holds another run" in error
+    assert "was trained on another set.parquet: pairs differ" in error
 
 
 def test_a_run_is_examined_and_judged_on_another_dataset(manifests, tmp_path, monkeypatch):

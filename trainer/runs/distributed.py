@@ -78,7 +78,6 @@ def barrier() -> None:
     any_rank(True)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def all_gather(rows: Tensor) -> Tensor:
     """Return the rows of all ranks, concatenated in the order of ranks; gradients flow back to each rank's own rows.
 

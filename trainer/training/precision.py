@@ -44,11 +44,13 @@ class StepRunner:
     def prepare(self, method: nn.Module, device: torch.device) -> None:
         """Compile the networks of a method in place: weights keep their names.
 
-        On CUDA, a network's kernels are launched as one CUDA graph.
+        On CUDA, a network's kernels are launched as one CUDA graph. A child without parameters is no network: a loss
+        may gather over ranks and overwrite its buffers, and stays eager.
         """
         if self.compiled:
             for network in method.children():
-                network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+                if any(True for _ in network.parameters()):
+                    network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def wrap_stage(self, stage: Stage, device: torch.device) -> Stage:
         """Return a stage whose steps run in this precision."""

@@ -35,7 +35,6 @@ class IslandLoss(nn.Module):
         """Begin an epoch; they count from 0."""
         self.first_epoch = epoch == 0
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it gathers over ranks, and overwrites its buffers
     def forward(self, features: Float[Tensor, "batch features"], classes: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Return the loss of the features of all ranks, and move the centres."""
         loss, centres, counts = island_step(
