@@ -1,5 +1,6 @@
 """Runs side by side as pictures: a dot a run, and by how much groups of runs differ."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 Key = tuple[int, int]  # fold, seed
+LINE = 34  # letters of a label
 COLOURS = matplotlib.colormaps["tab10"]
 
 
@@ -43,7 +45,7 @@ def dots(title: str, groups: Mapping[str, Mapping[Key, float]], chance: float | 
     if chance is not None:
         axis.axhline(chance, color="grey", linestyle=":", label="chance")
     axis.set(title=title, xlim=(-0.5, len(names) - 0.5))
-    axis.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=8)
+    axis.set_xticks(range(len(names)), ["\n".join(textwrap.wrap(name, 16)) for name in names], fontsize=8)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=7)
     return figure
@@ -55,7 +57,9 @@ def forest(rows: Sequence[tuple[str, dict[str, Any]]]) -> Figure:
     Args:
         rows: name and {mean, interval (two numbers, or None)}, top to bottom.
     """
-    figure, axis = plt.subplots(figsize=(5.4, 0.9 + 0.36 * len(rows)), layout="constrained")
+    names = [_wrapped(name) for name, _ in rows]
+    lines = sum(1 + name.count("\n") for name in names)
+    figure, axis = plt.subplots(figsize=(5.4, 0.9 + 0.18 * lines), layout="constrained")
     for position, (_, found) in enumerate(rows):
         interval = found.get("interval")
         excludes = interval is not None and not interval[0] <= 0 <= interval[1]
@@ -64,8 +68,13 @@ def forest(rows: Sequence[tuple[str, dict[str, Any]]]) -> Figure:
             axis.hlines(position, *interval, color=colour, linewidth=2)
         axis.plot(found["mean"], position, "o", color=colour, markersize=5, fillstyle="full" if interval else "none")
     axis.axvline(0, color="black", linewidth=0.8)
-    _label_rows(axis, [name for name, _ in rows], np.array([found["mean"] for _, found in rows]))
+    _label_rows(axis, names, np.array([found["mean"] for _, found in rows]))
     return figure
+
+
+def _wrapped(name: str) -> str:
+    """Return a name in lines that leave room for what it names."""
+    return "\n".join(part for line in name.split("\n") for part in textwrap.wrap(line, LINE))
 
 
 def _label_rows(axis: Axes, names: Sequence[str], means: NDArray[np.float64]) -> None:
