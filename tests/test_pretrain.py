@@ -223,7 +223,7 @@ def one_of_two(rank, folder, manifest):
         patch.setattr("trainer.evaluation.metrics.verification.DRAWS", 2)
         assert (go("whole") is None) == (int(rank) == 1)
         if int(rank) == 1:
-            assert go("resumed", Stop(steps=6).run_spec) is None
+            assert go("resumed", Stop(steps=6).should_stop) is None
         else:
             with pytest.raises(KeyboardInterrupt):
                 go("resumed")

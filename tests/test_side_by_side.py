@@ -80,7 +80,7 @@ def test_ctrl_c_stops_all_and_each_has_written_down_where_it_stands(patterns, tm
         workers.run([trains, other, never], 2, 2, heard)
     assert heard.ends == {} and multiprocessing.active_children() == []
     assert (tmp_path / "what").read_text() == "so far"
-    place = run_of(trains).checkpoint().place
+    place = run_of(trains).checkpoint().progress
     assert not run_of(trains).trained and (place["epoch"], place["step"]) > (0, 0)
 
 

@@ -259,7 +259,7 @@ import numpy as np, torch
 from manifests import files
 from trainer.data.crops import in_order
 from trainer.runs.run import Run
-from trainer.data.crop_cache import Store
+from trainer.data.crop_cache import CropSource
 
 manifest = Path(sys.argv[1])
 crop, cpu = files.read_crop(manifest), torch.device("cpu")
@@ -267,10 +267,10 @@ rows = np.arange(len(files.read(manifest)))
 (used,) = [int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData")]
 limit = used + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-streamed = Store(manifest, crop, cpu, len(rows), 0).crops(rows)
+streamed = CropSource(manifest, crop, cpu, len(rows), 0).crops(rows)
 print(sum(int(crops.numpy().sum(dtype=np.int64)) for crops in in_order(streamed)))
 try:
-    Store(manifest, crop, cpu, len(rows), 10**12).crops(rows)
+    CropSource(manifest, crop, cpu, len(rows), 10**12).crops(rows)
 except (MemoryError, RuntimeError):
     print("too much")
 """

@@ -176,14 +176,14 @@ def trained(rank, manifest, folder):
                 with pytest.raises(KeyboardInterrupt):
                     library.fit(ask, folder / "cut", CPU, silent)
             else:
-                assert not library.fit(ask, folder / "cut", CPU, silent, Stop(steps=5).run_spec).trained
+                assert not library.fit(ask, folder / "cut", CPU, silent, Stop(steps=5).should_stop).trained
             library.fit(ask, folder / "cut", CPU, silent)
             seen.clear()
 
 
 def begun(rank, manifest, folder):
     """Begin a training that one process is to go on with; then be refused."""
-    library.fit(run_spec(manifest, "resnet", "batch_size=5"), folder / "begun", CPU, silent, Stop(steps=4).run_spec)
+    library.fit(run_spec(manifest, "resnet", "batch_size=5"), folder / "begun", CPU, silent, Stop(steps=4).should_stop)
     with pytest.raises(TrainerError, match="process 1 of 2 has other settings or data than process 0"):
         library.fit(run_spec(manifest, "resnet", seed=rank), folder / "other", CPU, silent)
     with pytest.raises(ManifestError, match="2 processes share batches of 3, and each needs two faces"):
@@ -229,18 +229,18 @@ def test_what_two_have_begun_one_goes_on_with(folder, patterns, tmp_path):
 
 LOST = """
 import os, signal, torch, typer
-from trainer.runs.signals import held_back
-from trainer.runs.distributed import agreed, process
+from trainer.runs.signals import deferred_signals
+from trainer.runs.distributed import any_rank, rank
 from trainer.cli.options import refusals
-from trainer.training.data_parallel import together
+from trainer.training.data_parallel import init_process_group
 
 def main():
-    with refusals(), together(torch.device("cpu")), held_back():
-        agreed(False)
-        if process() == 1:
+    with refusals(), init_process_group(torch.device("cpu")), deferred_signals():
+        any_rank(False)
+        if rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         while True:
-            agreed(False)
+            any_rank(False)
 
 typer.run(main)
 """
