@@ -48,14 +48,14 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert len(first) == 6 and not any(job.done for job in first)
     run_all(comparison)
     assert all(job.done for job in compare.jobs(comparison))
-    names = [one.name() for each in comparison.spec().values() for one in each]
+    names = [one.name() for each in comparison.specs().values() for one in each]
     parts = [Run(comparison.runs / name).read_json("provenance.json")["data"]["manifest_sha256"] for name in names]
     assert len(set(parts)) == 1
     table = compare.tabulate(comparison)
     assert [row.name for row in table.rows] == ["resnet", "resnet_island", "resnet_island less resnet"]
     accuracies = {
         method: np.array([Run(comparison.runs / one.name()).value("scores.json", "classification", "accuracy")
-                          for one in each]) for method, each in comparison.spec().items()
+                          for one in each]) for method, each in comparison.specs().items()
     }  # fmt: skip
     less = cells(table, "resnet_island less resnet")["accuracy"]
     gain = accuracies["resnet_island"] - accuracies["resnet"]
@@ -76,11 +76,11 @@ def test_a_single_pair_is_not_compared(comparison):
 
 def test_the_note_names_which_weights_each_method_was_judged_with(comparison):
     chosen = {"resnet": {"validation_accuracy": 0.5}, "resnet_island": {}}
-    for method, (run_spec, _) in comparison.spec().items():
+    for method, (run_spec, _) in comparison.specs().items():
         run = Run(comparison.runs / run_spec.name())
         run.folder.mkdir(parents=True)
         run.write_text("metrics.jsonl", json.dumps({"stage": "classifier", "epoch": 0} | chosen[method]) + "\n")
-    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.spec().items()}
+    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.specs().items()}
     assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._kept(runs)
 
 

@@ -38,9 +38,9 @@ def test_arcface_adds_to_the_angle(angle, margin):
 @pytest.mark.parametrize("kind", MARGINS)
 def test_a_code_nearer_to_its_person_has_the_higher_logit_and_a_margin_never_helps(kind):
     cosine = torch.linspace(-1, 1, 2001, dtype=torch.float64)
-    deferred_signals = MARGINS[kind](cosine, 0.5)
-    assert (deferred_signals.diff() > 0).all()
-    assert (deferred_signals <= cosine + 1e-6).all()
+    with_margin = MARGINS[kind](cosine, 0.5)
+    assert (with_margin.diff() > 0).all()
+    assert (with_margin <= cosine + 1e-6).all()
 
 
 def test_cosface_is_off_by_the_margin_itself():

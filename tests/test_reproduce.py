@@ -187,8 +187,8 @@ def test_an_official_split_has_one_fold_whatever_folds_are_asked_of_others(grid,
     metadata = files.read_metadata(patterns)
     metadata["folds"] |= {"num_folds": 1, "by": "official"}
     files.write([files.read(patterns, images=True)], grid.manifests / "rafdb.parquet", metadata)
-    run_spec = {cast.dataset: [one.fold for one in cast.spec] for cast in reproduce.casts(ITEM, grid)}
-    assert run_spec == {"ckplus": [1, 2], "rafdb": [1]}
+    folds = {cast.dataset: [spec.fold for spec in cast.specs] for cast in reproduce.casts(ITEM, grid)}
+    assert folds == {"ckplus": [1, 2], "rafdb": [1]}
 
 
 def test_what_a_method_has_not_or_faces_do_not_define_is_an_empty_cell(tmp_path):

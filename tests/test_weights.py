@@ -247,7 +247,7 @@ def test_timm_is_asked_for_names_only_and_its_file_read_as_any_other(tmp_path, m
         get_pretrained_cfg=lambda name: {"resnet18.a1_in1k": about}[name],
     )
     hub = types.SimpleNamespace(
-        hf_hub_download=lambda *run_spec: tmp_path / {(about.hf_hub_id, "model.safetensors"): run_spec[1]}[run_spec]
+        hf_hub_download=lambda *request: tmp_path / {(about.hf_hub_id, "model.safetensors"): request[1]}[request]
     )
     monkeypatch.setitem(sys.modules, "timm", timm)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)

@@ -100,7 +100,7 @@ def fit(
         from trainer.training.precision import StepRunner
 
         folds = range(1, library.num_folds(manifest) + 1) if all_folds else [fold or 1]
-        spec = [
+        specs = [
             library.RunSpec(
                 manifest=manifest,
                 method=method,
@@ -121,15 +121,15 @@ def fit(
             )  # fmt: skip
             for number in folds for one_seed in range(seed, seed + seeds)
         ]  # fmt: skip
-        spec[0].config()
+        specs[0].config()
         with init_process_group(pick_device(device)) as where:
-            todo = [training(one, runs_dir, where) for one in spec]
-            finished = [one for one, job in zip(spec, todo, strict=True) if job.done]
+            todo = [training(one, runs_dir, where) for one in specs]
+            finished = [one for one, job in zip(specs, todo, strict=True) if job.done]
             for one in finished:
                 library.fit(one, runs_dir, where, lambda *_: None)  # which refuses what is another run
             failed = do_all(todo, where, JobBars, side_by_side)
             if rank() == 0:
-                tell_runs([runs_dir / one.name() for one in spec], {one.name() for one in finished}, failed, as_json)
+                tell_runs([runs_dir / one.name() for one in specs], {one.name() for one in finished}, failed, as_json)
         if failed:
             raise typer.Exit(1)
 

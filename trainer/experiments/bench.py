@@ -28,7 +28,7 @@ def bench(spec: RunSpec, device: torch.device, shortest: float = SHORTEST) -> di
     """Measure a method in this process, in which nothing else should run.
 
     Args:
-        asked: what is trained; of its fold, the batches are taken.
+        spec: the run; batches are taken from its fold.
         shortest: seconds that a turn takes, at least; the value of a rate is the median of its turns.
 
     Returns:

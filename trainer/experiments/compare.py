@@ -45,7 +45,7 @@ class Comparison:
     runs: Path
     device: torch.device
 
-    def spec(self) -> dict[str, list[RunSpec]]:
+    def specs(self) -> dict[str, list[RunSpec]]:
         """Return the runs of each method: the same folds and seeds, in the same order.
 
         Raises:
@@ -76,9 +76,9 @@ class Comparison:
 
 def jobs(comparison: Comparison) -> list[Job]:
     """Return all that a comparison takes, in order, done or not."""
-    spec = comparison.spec()
-    runs = [training(one, comparison.runs, comparison.device) for each in spec.values() for one in each]
-    return [*(_cost(comparison, method, each[0]) for method, each in spec.items()), *runs]
+    specs = comparison.specs()
+    runs = [training(one, comparison.runs, comparison.device) for each in specs.values() for one in each]
+    return [*(_cost(comparison, method, each[0]) for method, each in specs.items()), *runs]
 
 
 def _cost(comparison: Comparison, method: str, spec: RunSpec) -> Job:
@@ -98,7 +98,7 @@ def tabulate(comparison: Comparison) -> Table:
     """Return the comparison as a table: a row a method, then a row a difference to the first method."""
     runs = {
         method: [run for run in (finished(one, comparison.runs) for one in each) if run]
-        for method, each in comparison.spec().items()
+        for method, each in comparison.specs().items()
     }
     costs = {method: _read(comparison.cost_path(method)) for method in runs}
     rows = [Row(method, (*_scores(mine), *_costs(costs[method]))) for method, mine in runs.items()]

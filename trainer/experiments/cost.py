@@ -64,7 +64,7 @@ def measure(spec: RunSpec, device_name: str, num_threads: int, shortest: float) 
     """Measure a method in this process, in which nothing else should have run.
 
     Args:
-        asked: what is trained; of its fold, the batches are taken.
+        spec: the run; batches are taken from its fold.
         device_name: of torch.
         num_threads: of torch, on the CPU.
         shortest: seconds that a repeat takes, at least.

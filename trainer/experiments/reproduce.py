@@ -84,7 +84,7 @@ class Cast:
     variant: Variant
     dataset: str
     target: str | None
-    spec: tuple[RunSpec, ...]
+    specs: tuple[RunSpec, ...]
     bases: tuple[RunSpec, ...]
 
 
@@ -121,18 +121,18 @@ def _asked(
     """Return the runs of a row, and the runs whose stages they take over."""
     preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
     extra, averages = grid.others(item, manifest.stem)
-    spec, bases = [], []
+    specs, bases = [], []
     for seed in grid.seeds:
         for fold in folds_of(manifest, grid.folds):
             base = RunSpec(
                 manifest=manifest, method=variant.method, preset=preset, settings=(), epochs=None, fold=fold, seed=seed,
                 expressions=expressions, extra=extra, averages=averages if variant.paints else (),
             )  # fmt: skip
-            spec.append(replace(base, settings=variant.settings))
+            specs.append(replace(base, settings=variant.settings))
             if variant.branch:
                 bases.append(base)
-                spec[-1] = replace(spec[-1], start=grid.runs / base.name(), stage=variant.branch)
-    return tuple(spec), tuple(bases)
+                specs[-1] = replace(specs[-1], start=grid.runs / base.name(), stage=variant.branch)
+    return tuple(specs), tuple(bases)
 
 
 # --- what is missing
@@ -142,10 +142,10 @@ def jobs(item: Item, grid: Grid) -> list[Job]:
     """Return all that an item takes, in order, done or not."""
     found: dict[Path, Job] = {}
     for cast in casts(item, grid):
-        for spec in (*cast.bases, *cast.spec):
+        for spec in (*cast.bases, *cast.specs):
             job = training(spec, grid.runs, grid.device)
             found.setdefault(job.path, job)
-        for spec in cast.spec:
+        for spec in cast.specs:
             if cast.target:
                 job = _elsewhere(spec, files.manifest_path(grid.manifests, cast.target), grid)
                 found.setdefault(job.path, job)
@@ -225,7 +225,7 @@ def _besides(item: Item, grid: Grid) -> Iterator[str]:
 
 
 def _runs(cast: Cast, grid: Grid) -> list[Run]:
-    return [run for run in (finished(spec, grid.runs) for spec in cast.spec) if run]
+    return [run for run in (finished(spec, grid.runs) for spec in cast.specs) if run]
 
 
 def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:

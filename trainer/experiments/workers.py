@@ -20,7 +20,9 @@ from trainer.runs.signals import deferred_signals
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SECONDS = 0.2  # between two looks at whether to stop
-Work = Callable[..., object]  # called with what it reports epochs to (trainer.loop.Report), and what says when to stop
+Work = Callable[
+    ..., object
+]  # called with what it reports epochs to (`training.loop.Report`), and what says when to stop
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Job:
         title: for people.
         path: the file.
         work: what is to be done; it can be sent to another process.
-        asked: the run that it trains or judges (trainer.fit.Asked).
+        spec: the run that it trains or judges (`training.fit.RunSpec`).
         stages: that it trains, in order.
         needs: a file that must stand first.
         alone: whether nothing may run beside it, as it measures time.

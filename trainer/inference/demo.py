@@ -142,8 +142,8 @@ class DemoPredictor:
         assert self.near
         network = self.model.network
         stored = Resident(torch.from_numpy(crops).to(next(network.parameters()).device))
-        outputs = upright(stored, network.whitening)
-        _, codes = evaluate.predict(network.method, outputs)
+        images = upright(stored, network.whitening)
+        _, codes = evaluate.predict(network.method, images)
         return [
             {name: self.near.nearest(name, codes[name][place]) for name in self.near.codes}
             for place in range(len(crops))

@@ -89,7 +89,7 @@ def _quantize(path: Path, faces: NDArray[np.uint8] | Pictures) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class DemoPredictor(CalibrationDataReader):  # type: ignore[misc]
+    class CalibrationFaces(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._batches = batches(faces)
 
@@ -100,7 +100,7 @@ def _quantize(path: Path, faces: NDArray[np.uint8] | Pictures) -> None:
     prepared, kind = path.with_suffix(".prepared"), QuantType.QInt8
     quant_pre_process(path, prepared, skip_symbolic_shape=True)
     quantize_static(
-        prepared, path, DemoPredictor(), per_channel=True, op_types_to_quantize=["Conv"],
+        prepared, path, CalibrationFaces(), per_channel=True, op_types_to_quantize=["Conv"],
         activation_type=kind, weight_type=kind,
     )  # fmt: skip
     prepared.unlink()

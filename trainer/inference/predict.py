@@ -153,7 +153,7 @@ def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: 
 
     Args:
         model: a trained one.
-        asked: what to look at, how, and where to write it.
+        spec: what to look at, how, and where to write it.
         device: where faces are detected.
         tell: of what is found.
         stop: asked after every batch.

@@ -60,10 +60,9 @@ class Stage:
     balanced: bool = False  # draw classes evenly, with replacement
     begin: Callable[[int], None] = lambda _: None  # called with an epoch's number, from 0, before its first batch
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
-    stop_reason: Callable[[dict[str, float], int, int], str | None] = lambda *_: (
-        None
-    )  # means, epoch, epochs: why to stop
-    warning: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
+    # (means of an epoch, epoch, number of epochs) -> why the training must stop
+    stop_reason: Callable[[dict[str, float], int, int], str | None] = lambda *_: None
+    warning: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch -> what to note of it
 
 
 class Method(nn.Module, ABC):
@@ -78,9 +77,8 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
     ENCODER_MODULES: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights
-    STAGE_MODULES: ClassVar[
-        dict[str, tuple[str, ...]]
-    ]  # stage, in order -> the submodules whose weights it leaves final
+    # stage, in order -> the submodules whose weights it leaves final
+    STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]]
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch expressions"]:

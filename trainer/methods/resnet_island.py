@@ -100,10 +100,8 @@ class ResNetIsland(Method):
     def _island(self, features: Tensor, classes: Tensor) -> Tensor:
         """Return the island loss, and move its centres."""
         config, sizes = self.config, local_sizes(len(classes))
-        features, classes = (
-            all_gather(features.float(), sizes),
-            all_gather(classes, sizes),
-        )  # one loss, of all processes
+        # one loss, of the batch of all ranks
+        features, classes = all_gather(features.float(), sizes), all_gather(classes, sizes)
         loss, centres, counts = island_step(
             features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
             rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,

@@ -48,7 +48,7 @@ class MarginHead(nn.Module):
 
     def __init__(self, code_size: int, num_people: int, kind: str, margin: float, scale: float) -> None:
         super().__init__()
-        self.deferred_signals, self.margin, self.scale, self.num_people = MARGINS[kind], margin, scale, num_people
+        self.apply_margin, self.margin, self.scale, self.num_people = MARGINS[kind], margin, scale, num_people
         self.first, last = (share * num_people // world_size() for share in (rank(), rank() + 1))
         assert num_people >= world_size()
         everybody = 0.01 * torch.randn(num_people, code_size)  # drawn whole: they do not depend on who holds them
@@ -70,7 +70,7 @@ class MarginHead(nn.Module):
             place = (people - self.first)[:, None]
             mine = (place >= 0) & (place < len(self.weight))
             place = place.clamp(0, len(self.weight) - 1)
-            own = self.deferred_signals(cosines.gather(1, place), self.margin)
+            own = self.apply_margin(cosines.gather(1, place), self.margin)
             logits = self.scale * torch.where(mine, cosines.scatter(1, place, own), cosines)
             return _cross_entropy(logits, place, mine)
 

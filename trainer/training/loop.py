@@ -84,8 +84,8 @@ def train(
         first_stage: how many stages are done already, elsewhere.
         interrupted: asked after each step whether to write a checkpoint and stop.
         share: makes a stage one that several processes step through together.
-        agreed: whether any of these processes wants what this one may want: to stop, or to save.
-        execution: how steps are carried out.
+        any_rank: whether a flag, to stop or to save, is set on any rank.
+        step_runner: the precision of steps, and whether they are compiled.
 
     Returns:
         Whether the training is done.
