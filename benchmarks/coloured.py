@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.methods.base import Pairs
+from trainer.networks.resnet import ResNetOutput
 
 SIDE, NUM_HUES = 32, 8
 SHAPES = ("disc", "square", "diamond", "triangle", "cross", "ring")
@@ -79,14 +80,14 @@ def pairs(num: int, generator: torch.Generator, alike: bool = False) -> Pairs:
 
 
 class ShapeEncoder(nn.Module):
-    """Three convolutions to a 4 x 4 map, and a linear map of it to the code; parts named as in trainer's Encoder.
+    """Three convolutions to a 4 x 4 map, and a linear map of it to the code; parts named as in trainer's ResNet.
 
     Args:
         flat: the code reads the whole map, as the parent method's does; else its mean, as a ResNet's.
-        standardise: as in trainer.networks.encoder.Encoder.
+        standardise: as in trainer.networks.resnet.ResNet.
     """
 
-    map_channels = 64
+    num_features = 64
 
     def __init__(self, flat: bool, standardise: bool) -> None:
         super().__init__()
@@ -98,7 +99,8 @@ class ShapeEncoder(nn.Module):
         self.fc = nn.Linear(64 * 16 if flat else 64, 64)
         self.norm = nn.BatchNorm1d(64, affine=False) if standardise else nn.Identity()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last map and the code."""
+    def forward(self, images: Tensor) -> ResNetOutput:
+        """Return the last map, what the code reads of it, and the code."""
         feature_map = self.layers(images)
-        return feature_map, self.norm(self.fc(self.gather(feature_map)))
+        features = self.gather(feature_map)
+        return ResNetOutput(feature_map, features, self.norm(self.fc(features)))

@@ -1,14 +1,12 @@
 """What make-folds costs: seconds of each part and peak memory, of made-up manifests from 1,000 to 280,000 faces.
 
-Each run has a process of its own, and begins when the disk is at rest; beside it stands how long a copy of the manifest
-takes, and to remove it: filling in a column amounts to both, beside the pairs. A part's processor time is that of its
-own thread, of the whole call that of all.
+Each run has a process of its own, and begins when the disk is at rest. A part's processor time is that of its own
+thread, of the whole call that of all.
 Writes docs/results/folds.json: python benchmarks/folds.py --work FOLDER
 """
 
 import argparse
 import importlib.metadata
-import io
 import json
 import multiprocessing
 import os
@@ -27,20 +25,19 @@ import pyarrow as pa
 
 from fertools.drawn import corpus
 from fertools.folds import make_folds, pairs
-from manifests import copying, files, fill, schema
+from manifests import faces as crops
+from manifests import files, schema
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
 FACES_OF_ONE = 100
 RUNS = (("subject", "standardize"), ("official", "standardize"), ("official", "zca"))  # how dealt, how whitened
 PARTS = {  # what is timed -> what it is called; indented: part of the one above
-    (files, "read"): "reading the columns, twice, and importing pandas once",
+    (files, "read"): "reading the rows",
     (make_folds, "_deal"): "dealing folds",
-    (files, "rows_sha256"): "hash of the rows",
-    (files, "write_column"): "filling in the folds, in a thread beside",
-    (fill, "copy_beginning"): "  copying the images",
-    (files, "write_pairs"): "pairs: checking and writing, waiting for those being drawn",
-    (files, "check_pairs"): "  checking pairs",
-    (pairs, "draw"): "drawing pairs, in a thread beside",
+    (files, "write_rows"): "writing the rows with their folds",
+    (files, "pairs_source"): "hashes of what pairs are drawn from",
+    (files, "write_pairs"): "pairs: drawing and writing",
+    (pairs, "draw"): "  sorting faces for the draws",
     (make_folds, "_whiten"): "whitening",
     (files, "read_images"): "  reading faces to whiten",
     (make_folds, "fit_zca"): "  fitting",
@@ -69,7 +66,7 @@ def faces(num_faces: int, *, named: bool) -> Iterator[pa.Table]:
             "box": list(rng.random((num, 4))), "landmarks": list(rng.random((num, 10))),
             "matrix": list(rng.random((num, 6))), "score": rng.random(num),
             "image": [
-                {"bytes": files.encode_image(image), "path": f"{row:07d}.pgm"}
+                {"bytes": schema.DEFAULT_CROP.encode(image), "path": f"{row:07d}.pgm"}
                 for image, row in zip(images, rows, strict=True)
             ],
         }  # fmt: skip
@@ -104,33 +101,24 @@ def measure(manifest: Path, by: str, kind: str) -> dict[str, Any]:
     made = make_folds.make_folds(manifest, 10, kind, 0, by)
     wall["all"], processor["all"] = time.perf_counter() - whole, time.process_time() - whole_processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    os.sync()
-    timed(_copy, "copying the manifest alone", wall, processor)(manifest)
-    timed(Path.unlink, "removing that copy", wall, processor)(_copy_of(manifest))
+    stored = [manifest, *crops.folder(manifest).iterdir()]
     return {
         "dealt by": by, "whitening": kind, "folds": len(made),
         "pairs": sum(fold.anchors for fold in made) * make_folds.NUM_EPOCHS,
-        "manifest, GB": round(manifest.stat().st_size / 1e9, 3),
+        "rows, GB": round(manifest.stat().st_size / 1e9, 3),
+        "rows and crops, GB": round(sum(path.stat().st_size for path in stored) / 1e9, 3),
+        "pairs, GB": round(files.pairs_path(manifest).stat().st_size / 1e9, 3),
         "peak memory, MiB": round(memory), "load": round(os.getloadavg()[0], 1),
         "seconds": {name: round(taken, 2) for name, taken in wall.items()},
         "processor seconds": {name: round(taken, 2) for name, taken in processor.items()},
     }  # fmt: skip
 
 
-def _copy_of(manifest: Path) -> Path:
-    return manifest.with_suffix(".copy")
-
-
-def _copy(manifest: Path) -> None:
-    with io.FileIO(manifest) as source:
-        copying.copy_beginning(source, _copy_of(manifest), manifest.stat().st_size)
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000, 280_000])
-    parser.add_argument("--work", type=Path, help="where the manifests are made; 18 GB for 280,000 rows")
+    parser.add_argument("--work", type=Path, help="where the manifests are made; 8 GB for 280,000 rows")
     parser.add_argument("--out", type=Path, default=Path("docs/results/folds.json"))
     arguments = parser.parse_args()
     result: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`trainer fit` interrupted at random moments: does it end with the bytes of one that nobody disturbed?
+"""`trainer fit` interrupted at random moments: does it end with the bytes of an undisturbed run?
 
 DICE-FER learns drawn faces, small, by one thread. Each trial starts in an empty folder, and the same command is run
 until it is finished. SIGKILL or SIGTERM ends it at moments drawn evenly over the processor time for which an
@@ -38,7 +38,7 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}
 COMPARED = ("weights.safetensors", "predictions.parquet", "scores.json")
 PACKAGES = ("torch", "numpy", "safetensors", "pyarrow", "scikit-learn")
 FULL_IN_TURN, ENOUGH = 4, 2**30  # times that a disk is full before it has enough bytes
-LOOK = 0.02  # s between two looks at a run's folder
+POLL_SECONDS = 0.02  # between two looks at a run's folder
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -56,7 +56,7 @@ class Training:
         env = os.environ | ONE_THREAD
         return subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
 
-    def stands(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         """Return how far it is: epochs that are logged, and which files there are."""
         metrics = self.folder / "metrics.jsonl"
         names = {path.name for path in self.folder.glob("*")}
@@ -102,7 +102,7 @@ def undisturbed(training: Training) -> dict[str, Any]:
             most = max(most, _size(training.folder))
         else:
             before = now
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
     if process.returncode:
         raise RuntimeError(process.communicate()[1])
     return {"seconds before": before, "seconds": now - before, "bytes": most} | training.result()
@@ -130,14 +130,14 @@ def killed(training: Training, alone: dict[str, Any], by: str, rng: np.random.Ge
             if now >= alone["seconds before"] + after:
                 process.send_signal(SIGNALS[by])
                 break
-            time.sleep(LOOK)
-        told = process.communicate(timeout=1800)[1]
+            time.sleep(POLL_SECONDS)
+        stderr = process.communicate(timeout=1800)[1]
         if process.returncode == 0:
             if not found:  # it starts faster now
                 alone["seconds before"] = max(0.0, now - alone["seconds"])
             return found
-        found.append({"processor s": round(after, 1), "exit code": process.returncode} | training.stands())
-        found[-1]["as expected"] = process.returncode == -SIGNALS[by] and "Traceback" not in told
+        found.append({"processor s": round(after, 1), "exit code": process.returncode} | training.progress())
+        found[-1]["as expected"] = process.returncode == -SIGNALS[by] and "Traceback" not in stderr
 
 
 def filled(training: Training, alone: dict[str, Any], by: str, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -150,15 +150,17 @@ def filled(training: Training, alone: dict[str, Any], by: str, rng: np.random.Ge
         room = int(rng.uniform(room, alone["bytes"])) // 4096 * 4096
         _mount(training.runs, f"remount,size={room if len(found) < FULL_IN_TURN else ENOUGH}")
         process = training.start()
-        told = process.communicate(timeout=1800)[1]
+        stderr = process.communicate(timeout=1800)[1]
         if process.returncode == 0:
             return found
-        errors = [line for line in told.splitlines() if line.startswith("error: ") and "cannot be written" in line]
+        errors = [line for line in stderr.splitlines() if line.startswith("error: ") and "cannot be written" in line]
         at = errors[0].split(" cannot be written")[0].rpartition("/")[2] if errors else ""
         stood = {"bytes": room, "at": "events" if "tfevents" in at else at, "exit code": process.returncode}
-        found.append(stood | training.stands())
+        found.append(stood | training.progress())
         left = [path.name for path in training.folder.glob(".*")]
-        found[-1]["as expected"] = len(errors) == 1 and process.returncode == 1 and "Traceback" not in told and not left
+        found[-1]["as expected"] = (
+            len(errors) == 1 and process.returncode == 1 and "Traceback" not in stderr and not left
+        )
 
 
 def _mount(folder: Path, options: str) -> None:
@@ -186,13 +188,13 @@ def measure(work: Path, num: dict[str, int], seed: int, options: list[str]) -> I
     training = Training(manifests, work / "runs", options)
     alone = undisturbed(training)
     expected = {key: alone[key] for key in (*COMPARED, "metrics", "files")}
-    about = {key: round(alone[key], 1) for key in ("seconds before", "seconds", "bytes")}
+    metadata = {key: round(alone[key], 1) for key in ("seconds before", "seconds", "bytes")}
     trials: list[dict[str, Any]] = []
     with own_disk(work / "disk") as mounted:
         disk = Training(manifests, work / "disk", options)
         kinds = dict.fromkeys(SIGNALS, (killed, training)) | ({"full disk": (filled, disk)} if mounted else {})
         while wanted := [by for by in kinds if _count(trials, by) < num[by]]:
-            by = min(wanted, key=lambda one: _count(trials, one) / num[one])
+            by = min(wanted, key=lambda kind: _count(trials, kind) / num[kind])
             interrupt, victim = kinds[by]
             if not (moments := interrupt(victim, alone, by, rng)):
                 continue
@@ -201,11 +203,12 @@ def measure(work: Path, num: dict[str, int], seed: int, options: list[str]) -> I
             trials.append({"by": by, "interruptions": moments, "differing": differing})
             print(json.dumps(trials[-1]), flush=True)
             yield {
-                "undisturbed": about | {name: alone[name] for name in COMPARED},
+                "undisturbed": metadata | {name: alone[name] for name in COMPARED},
                 "full disk": "tried" if mounted else "not tried: mounting a tmpfs is not allowed here",
                 "interruptions": {by: _count(trials, by) for by in kinds},
                 "interruptions that ended as they should": {by: _count(trials, by, good=True) for by in kinds},
-                "trainings": len(trials), "trainings that ended identical": sum(not one["differing"] for one in trials),
+                "trainings": len(trials),
+                "trainings that ended identical": sum(not trial["differing"] for trial in trials),
                 "each": trials,
             }  # fmt: skip
 
@@ -224,23 +227,23 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda, which then computes deterministically")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/results/interruptions.json"))
-    asked = parser.parse_args()
-    options = ["--device", asked.device, *(["--deterministic"] if asked.device != "cpu" else [])]
-    num = dict.fromkeys(SIGNALS, asked.num_kills) | {"full disk": asked.num_full}
-    about = {
+    arguments = parser.parse_args()
+    options = ["--device", arguments.device, *(["--deterministic"] if arguments.device != "cpu" else [])]
+    num = dict.fromkeys(SIGNALS, arguments.num_kills) | {"full disk": arguments.num_full}
+    metadata = {
         "date": str(datetime.date.today()),
         "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} shared cores, one thread; "
-        f"device {asked.device}",
+        f"device {arguments.device}",
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "command": f"python benchmarks/interruptions.py --work FOLDER --num-kills {asked.num_kills} --num-full "
-        f"{asked.num_full} --device {asked.device} --seed {asked.seed}",
+        "command": f"python benchmarks/interruptions.py --work FOLDER --num-kills {arguments.num_kills} --num-full "
+        f"{arguments.num_full} --device {arguments.device} --seed {arguments.seed}",
         "training": f"trainer fit --preset demo {' '.join(f'--set {name}' for name in SETTINGS)} {' '.join(options)}; "
         f"{NUM_PEOPLE} drawn people",
     }
-    for found in measure(asked.work, num, asked.seed, options):
-        corpus.write_whole(asked.out, (json.dumps(about | found, indent=1) + "\n").encode())
-    print(asked.out)
+    for found in measure(arguments.work, num, arguments.seed, options):
+        corpus.write_whole(arguments.out, (json.dumps(metadata | found, indent=1) + "\n").encode())
+    print(arguments.out)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from typing import Any
 
 from scipy import stats
 
-from trainer.runs.device import pick_device
-from trainer.runs.run import Run, environment
+from trainer.runs.device import environment, pick_device
+from trainer.runs.run import Run
 from trainer.training.fit import RunSpec, fit, num_folds
 from trainer.training.precision import StepRunner
 

@@ -38,7 +38,7 @@ from trainer.inference.annotate import Mark, draw
 from trainer.inference.model import Model, Network, load
 from trainer.inference.predict import Listener, PredictSpec
 from trainer.inference.predictions import EDGES, Row
-from trainer.methods.resnet import ResNetConfig
+from trainer.methods.settings.resnet import ResNetConfig
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
 LOOP = "facenet-pytorch one photograph at a time, a model loop"

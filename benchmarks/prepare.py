@@ -94,7 +94,7 @@ def detectors(
         THEIR_BATCHES: lambda: [
             as_faces(*faces) for stack in stacks for faces in zip(*theirs.detect(stack, landmarks=True), strict=True)
         ],
-        DECODING: lambda: [[] for file in files if images.decode(file).size],
+        DECODING: lambda: [[] for file in files if images.load(file).pixels.size],
         f"all faces, batches of {step}": lambda: in_turn(ours.batch, step),
         f"largest face, batches of {step}": lambda: in_turn(largest, step),
         "largest face, one by one": lambda: in_turn(largest, 1),
@@ -226,7 +226,7 @@ def file_to_row(kind: str, num_files: int, rounds: int, device: str) -> dict[str
         theirs = MTCNN(device=device)
         runs: dict[str, Callable[[], int]] = {
             USUAL: lambda: usual(theirs, files, out),
-            DECODING: lambda: sum(images.decode(path.read_bytes()).size > 0 for path in files),
+            DECODING: lambda: sum(images.load(path.read_bytes()).pixels.size > 0 for path in files),
             OURS: lambda: prepared(raw, Path(work) / "manifests", device),
         }
         answers = {name: run() for name, run in runs.items()}

@@ -36,8 +36,9 @@ from torch import Tensor
 from fertools.drawn.corpus import write_whole
 from trainer.evaluation.metrics.probes import PROBES
 from trainer.methods.base import Stage
-from trainer.methods.dicefer import DEFAULT, DiceFer, DiceFerConfig
+from trainer.methods.dicefer import DiceFer
 from trainer.methods.objectives.mutual_information import info_nce
+from trainer.methods.settings.dicefer import DEFAULT, DiceFerConfig
 from trainer.networks.critics import SeparableCritic
 
 matplotlib.use("agg")  # no display
@@ -46,7 +47,9 @@ from matplotlib.axes import Axes  # noqa: E402
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "matplotlib")
 HELD_OUT_SEED, POST_HOC_STEPS, STRICT_STEPS = 1000, 300, 20000
-BASE = DiceFerConfig(learning_rate=1e-3, critic_width=128, expression_estimator="jsd", identity_estimator="jsd")
+BASE = DiceFerConfig(
+    learning_rate=1e-3, critic_width=128, negatives="shift", expression_estimator="jsd", identity_estimator="jsd"
+)  # fmt: skip
 RECIPE = {name: value for name, value in asdict(DEFAULT).items() if value != getattr(BASE, name)} | {"batch_size": 32}
 RECIPE["head"] = "mean"  # which its critics start from
 NO_SWAP, ALIKE = "jsd, no swap", "jsd, pairs alike"

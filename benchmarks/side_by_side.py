@@ -1,8 +1,8 @@
-"""Runs one after the other against runs side by side: wall clock of the same `trainer fit`, and what was priced for it.
+"""Runs one after the other against runs in parallel: wall clock of the same `trainer fit`, and its estimate.
 
-Runs of DICE-FER's small preset on drawn CK+, one a seed. On the CPU: in turn with all threads, and side by side with
-one thread each; of the first seed it is said whether its weights are those of the run alone with one thread, to the
-bit. On a GPU: 1, 2, 4 and 8 processes. The price is that of `trainer reproduce --price`, measured before.
+Runs of DICE-FER's small preset on drawn CK+, one per seed. On the CPU: in turn with all threads, and in parallel with
+one thread each; the weights of the first seed are compared, to the bit, with those of a single run with one thread. On
+a GPU: 1, 2, 4 and 8 processes. The estimate is that of `trainer reproduce --price`, measured before.
 
     python benchmarks/side_by_side.py --work FOLDER
 """
@@ -22,12 +22,11 @@ from typing import Any
 
 import torch
 
+from trainer.experiments.estimate import estimate, measurements
 from trainer.experiments.papers.item import Item, Variant
-from trainer.experiments.price import measurements, price
 from trainer.experiments.reproduce import Grid
 from trainer.runs.atomic import write_whole
-from trainer.runs.device import pick_device
-from trainer.runs.run import environment
+from trainer.runs.device import environment, pick_device
 
 STAGES = ("expression", "identity", "classifier")
 
@@ -51,29 +50,29 @@ def prepare(work: Path, subjects: int) -> Path:
     return manifests
 
 
-def fit(manifests: Path, runs: Path, asked: argparse.Namespace, num_runs: int, at_once: int, **limits: int) -> float:
-    """Train runs, one a seed, in a new folder; return the seconds it takes."""
+def fit(manifests: Path, runs: Path, options: argparse.Namespace, num_runs: int, workers: int, **limits: int) -> float:
+    """Train runs, one per seed, in a new folder; return the seconds."""
     shutil.rmtree(runs, ignore_errors=True)
-    words = ["--manifests", manifests, "--runs", runs, "--preset", "demo", "--epochs", asked.epochs]
-    return command("trainer", "fit", *words, "--seeds", num_runs, "--side-by-side", at_once, **limits)
+    words = ["--manifests", manifests, "--runs", runs, "--preset", "demo", "--epochs", options.epochs]
+    return command("trainer", "fit", *words, "--seeds", num_runs, "--side-by-side", workers, **limits)
 
 
-def priced(manifests: Path, runs: Path, asked: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Return the price of the same runs, and the seconds it takes to find it."""
+def estimated(manifests: Path, runs: Path, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Return the estimate for the same runs, and the seconds that measuring it takes."""
     shutil.rmtree(runs, ignore_errors=True)
-    settings = tuple(f"epochs_{stage}={asked.epochs}" for stage in STAGES)
+    settings = tuple(f"epochs_{stage}={options.epochs}" for stage in STAGES)
     items = {"runs": Item(title="The same", variants=(Variant(title="DICE-FER", settings=settings),),
                           datasets=("ckplus",), measures=("accuracy",))}  # fmt: skip
-    seeds = tuple(range(asked.runs))
+    seeds = tuple(range(options.runs))
     grid = Grid(manifests=manifests, runs=runs, preset="demo", folds=(1,), seeds=seeds, device=device)
     started = time.perf_counter()
     for job in measurements(items, grid):
         job.work(lambda *_: None, lambda: False)
-    minutes = price(items, grid)["all"]
+    minutes = estimate(items, grid)["all"]
     return {
         "training, s": round(60 * minutes["training_minutes"], 1),
         "judging, s": round(60 * minutes["judging_minutes"], 1),
-        "seconds to find it": round(time.perf_counter() - started, 1),
+        "seconds to measure it": round(time.perf_counter() - started, 1),
     }
 
 
@@ -84,41 +83,44 @@ def weights(runs: Path) -> str:
 
 
 def main() -> None:
-    """Measure, and write what was found after each arrangement."""
+    """Measure, and write the result after each arrangement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="an empty folder, or one of an earlier run")
-    parser.add_argument("--runs", type=int, default=4, help="how many")
+    parser.add_argument("--runs", type=int, default=4, help="number of runs")
     parser.add_argument("--epochs", type=int, default=8, help="of each of three stages")
     parser.add_argument("--subjects", type=int, default=60, help="drawn people")
     parser.add_argument("--out", type=Path, default=Path("docs/results/side-by-side.json"))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     device, threads = pick_device("auto"), torch.get_num_threads()
-    manifests = prepare(asked.work, asked.subjects)
-    found: dict[str, Any] = {
+    manifests = prepare(options.work, options.subjects)
+    result: dict[str, Any] = {
         "date": str(datetime.date.today()),
         "host": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "where": environment(device), "runs": asked.runs, "epochs of each stage": asked.epochs,
-        "people": asked.subjects, "priced, one after the other": priced(manifests, asked.work / "price", asked, device),
+        "where": environment(device), "runs": options.runs, "epochs of each stage": options.epochs,
+        "people": options.subjects,
+        "estimated, one after the other": estimated(manifests, options.work / "estimate", options, device),
         "arrangements": [],
     }  # fmt: skip
-    for at_once in (1, 2, 4, 8) if device.type == "cuda" else (1, threads):
-        seconds = fit(manifests, asked.work / f"runs-{at_once}", asked, asked.runs, at_once)
-        first = found["arrangements"][0]["seconds"] if found["arrangements"] else seconds
-        found["arrangements"].append(
-            {"at once": at_once, "threads each": max(1, threads // at_once), "seconds": round(seconds, 1),
+    for num_workers in (1, 2, 4, 8) if device.type == "cuda" else (1, threads):
+        seconds = fit(manifests, options.work / f"runs-{num_workers}", options, options.runs, num_workers)
+        first = result["arrangements"][0]["seconds"] if result["arrangements"] else seconds
+        result["arrangements"].append(
+            {"at once": num_workers, "threads each": max(1, threads // num_workers), "seconds": round(seconds, 1),
              "times as fast": round(first / seconds, 2)}
         )  # fmt: skip
-        print(found["arrangements"][-1], flush=True)
-        write_whole(asked.out, json.dumps(found, indent=1) + "\n")
-    told = found["priced, one after the other"]
-    found["took / priced"] = round(found["arrangements"][0]["seconds"] / (told["training, s"] + told["judging, s"]), 2)
+        print(result["arrangements"][-1], flush=True)
+        write_whole(options.out, json.dumps(result, indent=1) + "\n")
+    seconds_estimated = result["estimated, one after the other"]
+    result["measured / estimated"] = round(
+        result["arrangements"][0]["seconds"] / (seconds_estimated["training, s"] + seconds_estimated["judging, s"]), 2
+    )
     if device.type == "cpu":
-        fit(manifests, asked.work / "alone", asked, 1, 1, threads=1)
-        found["first seed as alone, to the bit"] = weights(asked.work / "alone") == weights(
-            asked.work / f"runs-{threads}"
+        fit(manifests, options.work / "alone", options, 1, 1, threads=1)
+        result["first seed as alone, to the bit"] = weights(options.work / "alone") == weights(
+            options.work / f"runs-{threads}"
         )
-    write_whole(asked.out, json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    write_whole(options.out, json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

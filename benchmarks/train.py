@@ -45,15 +45,13 @@ from fertools.folds.make_folds import make_folds
 from fertools.preparation.prepare import prepare
 from manifests import files
 from trainer.data.fold_data import FoldData
-from trainer.experiments import cost
-from trainer.experiments.bench import product_rate
+from trainer.experiments import throughput
 from trainer.methods import build, dicefer, find_method, ifgan
 from trainer.methods.base import Faces, Method, Pairs, Stage
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss
 from trainer.methods.objectives.mutual_information import donsker_varadhan
 from trainer.networks.critics import flatten_map, positions
-from trainer.runs.device import pick_device
-from trainer.runs.run import environment
+from trainer.runs.device import environment, pick_device
 from trainer.training.fit import RunSpec
 from trainer.training.precision import StepRunner
 
@@ -121,12 +119,12 @@ def loaded(data: FoldData, stage: Stage, paths: list[Path], size: int, workers: 
             yield stage.reads(*(part.to(device, non_blocking=True) for part in batch))
 
 
-def fastest(make: Any, device: torch.device) -> tuple[int, cost.Step]:
+def fastest(make: Any, device: torch.device) -> tuple[int, throughput.Step]:
     """Return the number of workers with which a step is fastest, and the step."""
     found = {}
     for workers in (0, 1, 2) if device.type == "cpu" else (4, 8, os.cpu_count() or 8):
         step = make(workers)
-        found[workers] = (median(cost.interleaved({"": step}, device, 0.5)[""][:3]), step)
+        found[workers] = (median(throughput.interleaved_rates({"": step}, device, 0.5)[""][:3]), step)
     best = max(found, key=lambda workers: found[workers][0])
     return best, found[best][1]
 
@@ -134,7 +132,7 @@ def fastest(make: Any, device: torch.device) -> tuple[int, cost.Step]:
 # --- the parent's structure
 
 
-def parent_step(method: Any, stage: Stage, batch: Pairs) -> cost.Step:
+def parent_step(method: Any, stage: Stage, batch: Pairs) -> throughput.Step:
     """Return a step of a stage of DICE-FER as the parent method's public code is built."""
     second, config = stage.name == "identity", method.config
     encoder = method.identity_encoder if second else method.expression_encoder
@@ -230,26 +228,28 @@ def compare(asked: RunSpec, device: torch.device, work: Path, seconds: float) ->
             StepRunner(how).wrap_stage(stage, device) for how, stage in zip(precisions, stages, strict=False)
         )
         plain = StepRunner("float32").wrap_stage(stages[2], device)
-        fixed = next(cost.endless(first, data))
+        fixed = next(throughput.endless_batches(first, data))
         workers, step = fastest(
-            lambda number, plain=plain: cost.begun(usual, plain, loaded(data, plain, paths, size, number, device)),
+            lambda number, plain=plain: throughput.stage_step(
+                usual, plain, loaded(data, plain, paths, size, number, device)
+            ),
             device,
         )
         contenders = {
-            "ours": cost.begun(ours, first, cost.endless(first, data)),
-            "limit": cost.begun(ours, first, repeat(fixed)),
-            f"ours, {precisions[1]}": cost.begun(other, second, cost.endless(second, data)),
+            "ours": throughput.stage_step(ours, first, throughput.endless_batches(first, data)),
+            "limit": throughput.stage_step(ours, first, repeat(fixed)),
+            f"ours, {precisions[1]}": throughput.stage_step(other, second, throughput.endless_batches(second, data)),
             "usual": step,
         }
         if first.reads is Pairs:
             exact = StepRunner("float32")
-            contenders["ours, paper's critics, fixed batch"] = cost.begun(
+            contenders["ours, paper's critics, fixed batch"] = throughput.stage_step(
                 papers[0], exact.wrap_stage(stages[3], device), repeat(fixed)
             )
             contenders["parent's structure, fixed batch"] = parent_step(papers[1], stages[4], fixed)
         with FlopCounterMode(display=False) as counter:
             contenders["limit"]()
-        rates = cost.interleaved(contenders, device, seconds)
+        rates = throughput.interleaved_rates(contenders, device, seconds)
         found[name] = _summary(rates, first, fixed, workers, counter.get_total_flops())
         print(asked.method, name, json.dumps(found[name]), flush=True)
     return found
@@ -297,7 +297,7 @@ def main() -> None:
             f" --{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in vars(arguments).items() if name not in ("work", "out") and value
         ),
-        "product, operations per second": {how: product_rate(device, how) for how in ("float32", "bf16")},
+        "product, operations per second": {how: throughput.product_rate(device, how) for how in ("float32", "bf16")},
         "stages": [],
     }  # fmt: skip
     for method, settings in [*(("dicefer", size) for size in sizes), ("ifgan", ())]:

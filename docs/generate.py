@@ -1,12 +1,15 @@
 """Write docs/manifest.md and docs/cli.md from the code: `make docs`. A test says when they are stale."""
 
+import html
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow as pa
 
+from manifests import faces as crops
 from manifests import schema
+from trainer.runs import made_by
 
 DOCS = Path(__file__).parent
 
@@ -14,29 +17,44 @@ MANIFEST = """# The manifest: what joins `fertools` and `trainer`
 
 Written by `make docs` from [manifests/schema.py](../manifests/schema.py). Files are Parquet, format version {version}.
 
-    manifests/ckplus.parquet                    one row a face, the crop in the row      fertools prepare
+    manifests/ckplus.parquet                    one row a face, without its crop         prepare, make-folds, group
+    manifests/ckplus.faces/part-00000.parquet   the crops of the same rows, in order     fertools prepare
     manifests/ckplus.pairs.parquet              same-expression pairs a fold and epoch   fertools make-folds
     manifests/ckplus.whitening/fold03.parquet   statistics of a training part (zca)      fertools make-folds
     manifests/ckplus.crops/*.uint8              faces too many for the device, streamed  trainer; may be deleted
 
 ```python
 import io
+
+import manifests
 import pandas as pd
 from PIL import Image
 
-faces = pd.read_parquet("manifests/ckplus.parquet", columns=["face_id", "expression", "subject", "fold"])  # at once
-row = pd.read_parquet("manifests/ckplus.parquet").iloc[0]
-Image.open(io.BytesIO(row["image"]["bytes"])).show()
+rows = pd.read_parquet("manifests/ckplus.parquet")  # or manifests.read("ck+"), which also checks them
+crops = pd.read_parquet("manifests/ckplus.faces")  # face_id and image
+faces = manifests.read("ck+", images=True)  # both
+Image.open(io.BytesIO(faces["image"][0]["bytes"])).show()
 ```
+
+What changes apart lies apart. Folds and groups are columns of the rows' file, which is small and written anew at once.
+The crops are written once, at most {part_rows:,} a part in row groups of {row_group:,}; a part whose faces are the same
+stays as it is. The rows' file records of each part its name, rows, sha256 and the hash of its column `face_id`, and
+crops that are not those of the rows are refused. Pairs and whitening record the hashes of what they were made from. A
+run of `trainer` records those of what it read: crops, pairs, whitening, and the columns {columns}.
+It is refused where one of these differs, by its name, and for nothing else.
+
+`fertools export --format hf --pixels` writes rows and crops as one file, as Hugging Face datasets reads it.
 
 Fold k tests on the faces of fold k, validates on fold k + 1 (the last on fold 1) and trains on the rest; only usable
 faces with an expression take part. No person is in two of the three parts. An official split is fold 1 alone: its test
 part is 1, its validation part 2 (where none is published, one in ten people of the training part), the rest 3. Who is
 in it is not published then: `group` holds what `fertools group` computes, and `fertools audit` says what parts share.
-Columns that are filled in later (group, fold) stand behind the images; any Parquet reader finds them by the footer.
 
 ## One row a face
-{faces}
+{rows}
+
+## One crop a face
+{crops}
 
 The crop is {crop} x {crop} px of grey, aligned by five landmarks; its centre {face} x {face} px are the face that a
 network sees. The margin is there so that a face turned by up to 15 degrees has no invented corner. `fertools prepare
@@ -61,11 +79,38 @@ def table(columns: pa.Schema) -> str:
     return "\n".join(lines)
 
 
+def escaped(line: str) -> str:
+    """Return a line of Markdown with < and > outside of code as text: a page would take them for tags."""
+    parts = line.split("`")
+    return "`".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
+
+
+STALE = """# Results older than the code they describe
+
+Written by `make docs`; a test says when it is out of date. A result records a hash of each part of the code that its
+numbers come from (`trainer/runs/made_by.py`); what stands here is not to be quoted as what the code of today gives.
+
+The code has changed since: {changed}.
+
+The code that made them is not recorded (before November 30): {unrecorded}.
+"""
+
+
+def stale_page() -> str:
+    """Return the page that names results older than the code they describe."""
+    stale = made_by.stale(DOCS / "results")
+    unrecorded = [name for name, parts in stale.items() if parts == [made_by.NOT_RECORDED]]
+    changed = [name for name in stale if name not in unrecorded]
+    return STALE.format(changed=", ".join(changed) or "none", unrecorded=", ".join(unrecorded) or "none")
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
         version=schema.VERSION, crop=schema.DEFAULT_CROP.stored, face=schema.DEFAULT_CROP.face,
-        large=schema.Crop(256).stored, large_face=schema.Crop(256).face, faces=table(schema.FACES),
+        large=schema.Crop(256).stored, large_face=schema.Crop(256).face, rows=table(schema.ROWS),
+        crops=table(schema.CROPS), part_rows=crops.PART_ROWS, row_group=schema.ROW_GROUP,
+        columns=", ".join(schema.PAIRED),
         pairs=table(schema.PAIRS), whitening=table(schema.WHITENING),
     )  # fmt: skip
     commands = [
@@ -75,8 +120,8 @@ def pages() -> dict[Path, str]:
         ).stdout
         for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
-    cli = "\n".join(line.rstrip() for line in "\n".join(commands).strip().splitlines()) + "\n"
-    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli}
+    cli = "\n".join(escaped(line.rstrip()) for line in "\n".join(commands).strip().splitlines()) + "\n"
+    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli, DOCS / "results" / "stale.md": stale_page()}
 
 
 if __name__ == "__main__":

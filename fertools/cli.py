@@ -2,72 +2,89 @@
 
 import dataclasses
 import datetime
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fertools.datasets import DATASETS
-from fertools.datasets.base import Dataset
 from fertools.errors import FertoolsError
-from manifests import files, schema
+from manifests.atomic import atomic_file, write_atomic
+from manifests.errors import ManifestError
+from manifests.text import printable, printable_lines
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+if TYPE_CHECKING:
+    from fertools.datasets.base import Dataset
+
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 DatasetName = Annotated[
     str,
     typer.Argument(metavar="DATASET", help="ck+, oulu-casia, raf-db, ... or folder; case and hyphens do not matter."),
 ]
 RawDir = Annotated[Path | None, typer.Option("--raw", help="The raw folder.", show_default="data/<dataset>")]
-ManifestsDir = Annotated[Path, typer.Option("--manifests", help="Where the manifests are.")]
+ManifestsDir = Annotated[Path, typer.Option("--manifests", help="The folder of manifests.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Seed = Annotated[int, typer.Option(min=0, help="Source of all chance.")]
+Map = Annotated[
+    str | None,
+    typer.Option("--map", metavar="PAIRS|FILE", help="What labels mean: joy=happiness,0=anger, or a table of these."),
+]
+LabelsFrom = Annotated[
+    int | None,
+    typer.Option(min=0, max=1, help="The number that the classes of a list count from.", show_default="as published"),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Follow links out of the raw folder (DVC, git-annex, caches).")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 MANIFESTS = Path("manifests")
 DATA = Path("data")
 
 
 class Landmarks(StrEnum):
-    """Where a face's five points come from."""
+    """Where a face's five landmarks come from."""
 
     mtcnn = "mtcnn"
     published = "published"
 
 
 class Align(StrEnum):
-    """Which of them a face is aligned by."""
+    """The landmarks that a face is aligned by."""
 
     five_points = "five-points"
     eyes_nose = "eyes-nose"
 
 
 class Color(StrEnum):
-    """What is kept of a picture's colours."""
+    """The colours that crops keep."""
 
     grey = "grey"
     rgb = "rgb"
 
 
 class EngineName(StrEnum):
-    """What the work is done on."""
+    """Where the work runs."""
 
     local = "local"
     ray = "ray"
 
 
 class Check(StrEnum):
-    """What tells a changed image."""
+    """How a changed image is detected."""
 
     time = "time"
     hash = "hash"
 
 
 class By(StrEnum):
-    """What folds are dealt by."""
+    """What stays together in a fold."""
 
     subject = "subject"
     group = "group"
@@ -75,7 +92,7 @@ class By(StrEnum):
 
 
 class Whitening(StrEnum):
-    """What whitening is fitted."""
+    """The kind of whitening."""
 
     zca = "zca"
     standardize = "standardize"
@@ -83,7 +100,7 @@ class Whitening(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """What an export is read by."""
+    """Formats that others read."""
 
     hf = "hf"
     webdataset = "webdataset"
@@ -92,33 +109,57 @@ class ExportFormat(StrEnum):
 
 @app.callback()
 def main() -> None:
-    """Turn the raw folders of facial-expression datasets into manifests."""
+    """Turn the raw folders of facial expression datasets into manifests: aligned faces, folds, pairs, leak audits."""
 
 
 @contextmanager
-def refusals(code: int = 1, interrupted: str = "nothing is lost: the same command goes on from here") -> Iterator[None]:
-    """Print what a user can mend on stderr and exit with a code; a bug keeps its traceback."""
+def refusals(code: int = 1, interrupted: str = "nothing is lost: the same command resumes from here") -> Iterator[None]:
+    """Print user-facing errors on stderr and exit with a code; a bug keeps its traceback."""
     try:
         yield
-    except (FertoolsError, schema.ManifestError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (FertoolsError, ManifestError) as error:
+        typer.echo(f"error: {printable_lines(error)}", err=True)
         raise typer.Exit(code) from error
     except KeyboardInterrupt:
         typer.echo(f"interrupted; {interrupted}", err=True)
         raise typer.Exit(130) from None
 
 
-def find_dataset(name: str) -> Dataset:
-    """Return the adapter that a user means."""
+def find_dataset(name: str) -> "Dataset":
+    """Return the adapter of a dataset, by any spelling of its name."""
+    from fertools.datasets import DATASETS
+    from manifests import files
+
     dataset = DATASETS.get(files.dataset_name(name))
     if dataset is None:
         raise FertoolsError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
     return dataset
 
 
+def label_reading(dataset: "Dataset", labels_from: int | None, mapping: str | None) -> dict[str, str] | None:
+    """Return what the labels of a raw folder are to be read as; null: as published."""
+    from fertools.datasets.survey import reading
+    from fertools.inputs.expressions import read_map
+
+    return reading(dataset, labels_from, read_map(mapping) if mapping else {})
+
+
+def raw_folder(raw: Path | None, dataset: "Dataset", follow_links: bool) -> Path:
+    """Return the raw folder; a `FollowedFolder` where its links may be followed."""
+    from fertools.inputs.links import FollowedFolder
+
+    root = raw or DATA / dataset.name
+    return FollowedFolder(root) if follow_links else root
+
+
+def say(text: str) -> None:
+    """Print a result on standard output as a terminal may show it."""
+    typer.echo(printable_lines(text))
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[..., None]]:
-    """Show a bar with rate, time left and what came of it on stderr, where that is a terminal."""
+    """Show a bar with rate, remaining time and counts on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -138,12 +179,14 @@ def progress_bar(what: str) -> Iterator[Callable[..., None]]:
 
     columns = (
         TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[message]}"),
     )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, visible=False, told="")
-        yield lambda done, total, told="": bar.update(task, completed=done, total=total, told=told, visible=True)
+        task = bar.add_task(what, total=None, visible=False, message="")
+        yield lambda done, total, message="": bar.update(
+            task, completed=done, total=total, message=message, visible=True
+        )
 
 
 @app.command()
@@ -151,26 +194,31 @@ def draw(
     dataset: DatasetName,
     raw: RawDir = None,
     subjects: Annotated[
-        int | None, typer.Option(min=2, help="How many people.", show_default="123 of CK+, 80 of Oulu-CASIA, else few")
+        int | None, typer.Option(min=2, help="Number of people.", show_default="123 of CK+, 80 of Oulu-CASIA, else few")
     ] = None,
     published_counts: Annotated[
         bool,
-        typer.Option("--published-counts", help="As many files a class and split as published; tiny, without faces."),
+        typer.Option(
+            "--published-counts", help="The published number of files per class and split; tiny images without faces."
+        ),
     ] = False,
     form: Annotated[
-        str | None, typer.Option(help="Another form of it: casiawebface has `pack`, affectnet `photographs`.")
+        str | None,
+        typer.Option(help="Another layout of the same dataset: casiawebface has `pack`, affectnet `photographs`."),
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw a stand-in for a dataset by code: shaded faces in its own layout, with every factor known.
+    """Draw a stand-in for a dataset by code: rendered faces in its own layout, with every factor known.
 
-    Where a set publishes no subject, the same people are in all of its splits; factors.csv says who is where.
+    Where a dataset publishes no subjects, the same people are in all of its splits; factors.csv lists who is where.
 
     Example: fertools draw ck+
     """
     with refusals():
         chosen = find_dataset(dataset)
         if not chosen.drawable:
+            from fertools.datasets import DATASETS
+
             drawable = ", ".join(name for name, other in DATASETS.items() if other.drawable)
             raise FertoolsError(f"{chosen.title} cannot be drawn; known: {drawable}")
         if published_counts and subjects:
@@ -194,39 +242,54 @@ def draw(
 def prepare(
     dataset: DatasetName,
     raw: RawDir = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV with path, expression, subject.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table with path, expression, subject, split.")] = None,
+    labels_from: LabelsFrom = None,
+    mapping: Map = None,
+    follow_links: FollowLinks = False,
     manifests_dir: ManifestsDir = MANIFESTS,
     protocol: Annotated[
         str | None, typer.Option(help="Published selection of images.", show_default="the first")
     ] = None,
-    landmarks: Annotated[Landmarks, typer.Option(help="Detected, or the authors' own.")] = Landmarks.mtcnn,
-    size: Annotated[int, typer.Option(help="Side of an aligned picture, px: 128, or 256 as IF-GAN's.")] = 128,
+    landmarks: Annotated[
+        Landmarks, typer.Option(help="Detected by MTCNN, or published by the authors.")
+    ] = Landmarks.mtcnn,
+    size: Annotated[int, typer.Option(help="Side of an aligned face in px: 128, or 256 as in IF-GAN.")] = 128,
     align: Annotated[Align, typer.Option(help="The landmarks that faces are aligned by.")] = Align.five_points,
-    color: Annotated[Color, typer.Option(help="What is kept of the colours.")] = Color.grey,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are detected.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a core")] = None,
-    engine: Annotated[EngineName, typer.Option(help="This machine's processes, or Ray.")] = EngineName.local,
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; auto: this machine's.", show_default="Ray is started here")
+    color: Annotated[Color, typer.Option(help="Grey or colour crops.")] = Color.grey,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for detection.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="one per core")
     ] = None,
-    check: Annotated[Check, typer.Option(help="Hash images of another size or time, or every image.")] = Check.time,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other options' manifest, or folds.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="Local processes, or Ray.")] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster; auto: the one on this machine.", show_default="a new one"),
+    ] = None,
+    check: Annotated[
+        Check, typer.Option(help="How to detect changed images: size and mtime, or content hash.")
+    ] = Check.time,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite a manifest made with other options, or one that has folds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, align and store the faces of a dataset, as manifests/<dataset>.parquet.
 
-    An interrupted run goes on where it stopped, and a later one does only what is missing or changed. A bad file is
-    named and quarantined; the rest goes on.
+    An interrupted run resumes where it stopped, and a later one processes only what is missing or changed. A bad file
+    is named and quarantined; the rest goes on.
 
     Example: fertools prepare ck+ --raw data/ckplus
 
     Example: fertools prepare raf-db --size 256 --align eyes-nose --color rgb
 
     Example: fertools prepare affectnet --engine ray --address auto
+
+    Example: fertools prepare folder --raw photos --labels labels.csv --map joy=happiness,0=anger
     """
     with refusals():
         chosen = find_dataset(dataset)
-        root = raw or DATA / chosen.name
+        root = raw_folder(raw, chosen, follow_links)
+        recode = label_reading(chosen, labels_from, mapping)
         if labels and not chosen.takes_labels:
             raise FertoolsError(f"{chosen.title} has labels of its own; --labels is for `fertools prepare folder`")
         if chosen.takes_labels:
@@ -237,40 +300,55 @@ def prepare(
             raise FertoolsError("--address is of a Ray cluster: use it with --engine ray")
         from fertools.preparation import prepare as library
         from fertools.preparation.engines import Engine
+        from manifests.schema import Crop
 
         workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
             summary = library.prepare(
-                chosen, root, manifests_dir, labels=labels, protocol_name=protocol,
-                published=landmarks is Landmarks.published, crop=schema.Crop(size, align.value, color.value),
+                chosen, root, manifests_dir, labels=labels, recode=recode, protocol_name=protocol,
+                published=landmarks is Landmarks.published, crop=Crop(size, align.value, color.value),
                 device=device, engine=Engine(engine.value, workers, address), check_hashes=check is Check.hash,
                 overwrite=overwrite, progress=progress,
             )  # fmt: skip
-        typer.echo(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
+        say(json.dumps(dataclasses.asdict(summary)) if as_json else library.describe(summary))
 
 
 @app.command()
 def make_folds(
-    datasets: Annotated[list[str] | None, typer.Argument(help="Which; all that are prepared by default.")] = None,
+    datasets: Annotated[list[str] | None, typer.Argument(help="Datasets; by default all that are prepared.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
-    num_folds: Annotated[int, typer.Option(min=3, help="How many; one tests, the next validates.")] = 10,
-    by: Annotated[By | None, typer.Option(help="What folds are dealt by.", show_default="as published")] = None,
-    whiten: Annotated[Whitening, typer.Option(help="Fitted on each fold's training part.")] = Whitening.standardize,
+    num_folds: Annotated[int, typer.Option(min=3, help="Number of folds; fold k tests, fold k + 1 validates.")] = 10,
+    by: Annotated[By | None, typer.Option(help="What stays together in a fold.", show_default="as published")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Instead: a table of path or face_id, and fold or part.", show_default="none")
+    ] = None,
+    whiten: Annotated[
+        Whitening, typer.Option(help="Whitening, fitted on each fold's training part.")
+    ] = Whitening.standardize,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Deal people to folds, draw same-expression pairs for every fold and epoch, fit each fold's whitening.
+    """Assign people to folds, draw same-expression pairs for every fold and epoch, fit each fold's whitening.
 
     Fold k tests on the people of fold k, validates on fold k + 1 and trains on the rest. An official split is one
     fold: its test part tests, its validation part (or one in ten of the training part's people) validates.
 
     Example: fertools make-folds ck+ --num-folds 10
+
+    Example: fertools make-folds folder --splits partition.csv
     """
+    from fertools.folds import listed
     from fertools.folds import make_folds as library
+    from manifests import files
 
     with refusals():
+        if splits and by:
+            raise FertoolsError("--splits says who is in which fold: leave out --by")
         for path in files.find(manifests_dir, datasets):
-            made = library.make_folds(path, num_folds, whiten.value, seed, by and by.value)
+            dealt = listed.read(splits, files.read(path)) if splits else None
+            for note in dealt.notes if dealt else ():
+                typer.echo(printable(note, 1000), err=True)
+            made = library.make_folds(path, num_folds, whiten.value, seed, by and by.value, dealt)
             if as_json:
                 typer.echo(json.dumps({"manifest": str(path), "folds": [dataclasses.asdict(fold) for fold in made]}))
             else:
@@ -279,10 +357,10 @@ def make_folds(
 
 @app.command()
 def protocols(
-    dataset: Annotated[str | None, typer.Argument(help="Of which dataset.", show_default="all")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.", show_default="all")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the published protocols: which images of a dataset are taken, as what, and in which parts.
+    """List the published protocols: which images of a dataset are used, with which labels, and in which parts.
 
     Example: fertools protocols ck+
     """
@@ -305,21 +383,28 @@ def protocols(
 @app.command()
 def export(
     dataset: DatasetName,
-    form: Annotated[ExportFormat, typer.Option("--format", help="Hugging Face datasets, tars, or images with a CSV.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="exports/<dataset>-<format>")] = None,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Take the images too, under the dataset's terms.")] = False,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="Hugging Face datasets, WebDataset tars, or images with a CSV.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to create.", show_default="exports/<dataset>-<format>")
+    ] = None,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Include the images, under the dataset's terms.")] = False,
     fold: Annotated[
-        int | None, typer.Option(min=1, help="Whose parts, and pairs.", show_default="the official split, or all")
+        int | None,
+        typer.Option(min=1, help="Export the parts and pairs of this fold.", show_default="the official split, or all"),
     ] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest for others to read, with a card, Croissant metadata and the terms of use.
+    """Write a manifest in a format that others read, with a card, Croissant metadata and the terms of use.
 
-    Images leave only with --pixels, those of one's own or drawn ones too.
+    Images are included only with --pixels, even your own or drawn ones.
 
     Example: fertools export ck+ --format hf --fold 1
     """
+    from manifests import files
+
     with refusals(interrupted="nothing was written"):
         (manifest,) = files.find(manifests_dir, [dataset])
         out = out or Path("exports") / f"{manifest.stem}-{form.value}"
@@ -337,7 +422,7 @@ def export(
 @app.command()
 def show(
     dataset: DatasetName,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="manifests/<dataset>.png")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write.", show_default="manifests/<dataset>.png")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
 ) -> None:
     """Draw the aligned faces of a manifest on one contact sheet.
@@ -345,13 +430,13 @@ def show(
     Example: fertools show ck+ --out faces.png
     """
     from fertools.export.contact_sheet import contact_sheet
+    from manifests import files
 
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
         out = out or manifest.with_suffix(".png")
-        part = out.with_name(f".{out.name}.part")
-        contact_sheet(manifest).save(part, format="PNG")
-        part.replace(out)
+        with atomic_file(out) as temporary:
+            contact_sheet(manifest).save(temporary, format="PNG")
         typer.echo(out)
 
 
@@ -363,18 +448,25 @@ def group(
     ] = "vggface2",
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Lowest mean cosine of a group.", show_default="by how alike strangers are"),
+        typer.Option(
+            min=-1,
+            max=1,
+            help="Lowest mean cosine within a group.",
+            show_default="estimated from how similar strangers are",
+        ),
     ] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda: where faces are embedded.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the embedder.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Group faces that seem to show one person, for datasets that name nobody: fills in the column group.
+    """Group faces that seem to show one person, for datasets that name nobody: fills the column `group`.
 
-    Groups are computed, never subjects. make-folds --by group deals them to folds; audit tells where they leak.
+    Groups are estimates, never subjects. make-folds --by group keeps them within a fold; audit reports where they leak.
 
     Example: fertools group raf-db --embedder vggface2
     """
+    from manifests import files
+
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
         from fertools.faces import detector
@@ -396,21 +488,23 @@ def audit(
         typer.Option(help="CSV with file, part (train, validation, test), perhaps fold.", show_default="its folds"),
     ] = None,
     folds: Annotated[
-        list[int] | None, typer.Option("--fold", min=1, help="Which; repeatable.", show_default="all")
+        list[int] | None, typer.Option("--fold", min=1, help="Audit this fold; may be repeated.", show_default="all")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="Instead: all its faces against all of this dataset.")
+        str | None, typer.Option(metavar="DATASET", help="Instead: compare all its faces with all of this dataset.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Page to write, with the worst pairs as pictures.")] = None,
+    html: Annotated[Path | None, typer.Option(help="An HTML page to write, with pictures of the worst pairs.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which test faces share a person, a recording, a file or a photograph with another part of their split.
+    """Report test faces that share a person, a recording, a file or a photograph with another part of their split.
 
-    Exits 0 where none does, 1 where one does, 2 where there is nothing to audit.
+    Exits 0 if none does, 1 if one does, 2 if there is nothing to audit.
 
     Example: fertools audit ck+ --html audit.html
     """
+    from manifests import files
+
     with refusals(2):
         (manifest,) = files.find(manifests_dir, [dataset])
         if against and (splits or folds):
@@ -424,10 +518,8 @@ def audit(
             else:
                 report = library.audit(manifest, splits, folds or [], progress)
         if html:
-            part = html.with_name(f".{html.name}.part")
-            part.write_text(library.page(report), encoding="utf-8")
-            part.replace(html)
-        typer.echo(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
+            write_atomic(html, library.page(report))
+        say(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
     raise typer.Exit(0 if report.total.clean else 1)
 
 
@@ -435,28 +527,32 @@ def audit(
 def verify(
     dataset: DatasetName,
     raw: RawDir = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Open every image: decode it, and find exact copies.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every image, and find exact copies.")] = False,
+    labels_from: LabelsFrom = None,
+    mapping: Map = None,
+    follow_links: FollowLinks = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a raw folder with what was published: counts, and every file that is missing, extra, empty or broken.
 
-    Exits 0 where nothing was found, 1 where something was, 2 where the folder is not this dataset.
+    Exits 0 if nothing was found, 1 if something was, 2 if the folder is not this dataset.
 
     Example: fertools verify ck+ --raw data/ckplus --deep
     """
     with refusals(2, "nothing was changed"):
         chosen = find_dataset(dataset)
-        root = raw or DATA / chosen.name
+        root = raw_folder(raw, chosen, follow_links)
+        recode = label_reading(chosen, labels_from, mapping)
         labels = root / "labels.csv"
         from fertools.checks import release_report
         from fertools.checks import verify as library
 
         with progress_bar(f"verifying {chosen.title}") as progress:
             judged = library.verify(
-                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, deep=deep,
-                workers=os.cpu_count() or 1, progress=progress,
+                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, recode=recode,
+                deep=deep, workers=os.cpu_count() or 1, progress=progress,
             )  # fmt: skip
-        typer.echo(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))
+        say(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))
     raise typer.Exit(1 if judged.findings else 0)
 
 
@@ -467,16 +563,21 @@ def diff(
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what differs between two manifests, by row and by column.
+    """Report what differs between two manifests, by row and by column.
 
-    Exits 0 where they are equal, 1 where they differ, 2 where one of them cannot be read.
+    Exits 0 if they are equal, 1 if they differ, 2 if one of them cannot be read.
 
     Example: fertools diff old/ckplus.parquet ck+
     """
     from fertools.checks import diff as library
+    from manifests import files
 
     with refusals(2, "nothing was changed"):
         paths = [Path(name) if name.endswith(".parquet") else files.find(manifests_dir, [name])[0] for name in (a, b)]
         found = library.diff(*paths)
-        typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
+        say(json.dumps(dataclasses.asdict(found)) if as_json else library.describe(found))
     raise typer.Exit(0 if found.equal else 1)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

@@ -1,12 +1,14 @@
 """The files of a manifest: where they lie, and the only code that reads or writes them.
 
-`manifests/ckplus.parquet` holds one row a face; `ckplus.pairs.parquet` the same-expression pairs of every fold and
-epoch; `ckplus.whitening/fold03.parquet` the statistics fitted on the training part of fold 3.
+`manifests/ckplus.parquet` holds one row a face; `ckplus.faces/` their crops (see `faces.py`); `ckplus.pairs.parquet`
+the same-expression pairs of every fold and epoch; `ckplus.whitening/fold03.parquet` the statistics fitted on the
+training part of fold 3. Pairs and whitening say by hash what they were made from.
 """
 
-import json
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +17,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from manifests.fill import fill_in
-from manifests.provenance import commit as commit
-from manifests.provenance import file_sha256 as file_sha256
-from manifests.provenance import rows_sha256 as rows_sha256
+from manifests import faces as crops
+from manifests.crop import Crop, crop_of
+from manifests.errors import ManifestError
+from manifests.faces import PART_ROWS, Part, prepare, write_part
+from manifests.parquet import atomic_parquet
+from manifests.parquet import read_metadata as read_own
+from manifests.provenance import column_hashes, column_sha256, differing
 from manifests.schema import (
-    DEFAULT_CROP,
     FACES,
+    PAIRED,
     PAIRS,
     ROW_GROUP,
-    VERSION,
+    ROWS,
     WHITENING,
-    Crop,
-    ManifestError,
-    check,
     check_columns,
     check_pairs,
     check_rows,
-    crop_of,
+    parts,
 )
-from manifests.whole import OWN_KEYS, encode
-from manifests.whole import make_folder as make_folder
-from manifests.whole import whole_file as whole_file
 
 
 def dataset_name(text: str) -> str:
@@ -81,27 +80,33 @@ def find(manifests: Path, datasets: Sequence[str] | None = None) -> list[Path]:
     return paths
 
 
-def encode_image(pixels: NDArray[np.uint8], crop: Crop = DEFAULT_CROP) -> bytes:
-    """Return a stored crop, (144, 144) or as `crop.shape` says, as the bytes of a PGM or PPM file."""
-    assert pixels.shape == crop.shape and pixels.dtype == np.uint8
-    return crop.header + pixels.tobytes()
+# --- rows
 
 
-def decode_images(images: pa.ChunkedArray | pa.Array, crop: Crop = DEFAULT_CROP) -> NDArray[np.uint8]:
-    """Return the pixels of an image column without nulls: (rows, 144, 144), or as `crop.shape` says."""
-    parts = images.chunks if isinstance(images, pa.ChunkedArray) else [images]
-    whole = np.empty((len(images), *crop.shape), np.uint8)
-    at = 0
-    for part in parts:
-        data = part.field("bytes")
-        if len(data) == 0:
-            continue
-        start = int(np.frombuffer(data.buffers()[1], np.int32)[data.offset])
-        flat = np.frombuffer(data.buffers()[2], np.uint8, len(data) * crop.num_bytes, start)
-        pixels = flat.reshape(len(data), crop.num_bytes)[:, len(crop.header) :]
-        whole[at : at + len(data)] = pixels.reshape(-1, *crop.shape)
-        at += len(data)
-    return whole
+def read(manifest: Path, *, images: bool = False) -> pa.Table:
+    """Read the rows of a manifest, with `images` their crops as a last column, and check what was read.
+
+    Raises:
+        ManifestError: no manifest, one of another version, a broken rule, or crops of other rows.
+    """
+    recorded = crops.parts(manifest)
+    with pq.ParquetFile(manifest) as file:  # read_table would import all of pyarrow.dataset first
+        rows = file.read().replace_schema_metadata(None)
+    check_rows(rows)
+    _check_parts(rows, recorded, manifest)
+    if images:
+        chunks = list(crops.stored(manifest, np.arange(len(rows))))
+        rows = rows.append_column(FACES.field("image"), pa.chunked_array(chunks, FACES.field("image").type))
+    return rows
+
+
+def read_metadata(manifest: Path) -> dict[str, Any]:
+    """Return what a manifest says of itself: options, summary, folds, groups.
+
+    Raises:
+        ManifestError: no manifest, or one of another version.
+    """
+    return {key: value for key, value in read_own(manifest, prepare(manifest)).items() if key != "faces"}
 
 
 def read_crop(manifest: Path) -> Crop:
@@ -109,95 +114,66 @@ def read_crop(manifest: Path) -> Crop:
     return crop_of(read_metadata(manifest))
 
 
-def read_images(manifest: Path, rows: NDArray[np.integer[Any]], seen: Crop | None = None) -> NDArray[np.uint8]:
-    """Return the crops of some usable rows, in the order asked: (rows, 144, 144), or as the crop's `shape` says.
-
-    Memory: the result and one row group, whatever the size of the manifest.
-
-    Args:
-        manifest: of which dataset.
-        rows: from 0.
-        seen: as which crop, smaller than it is stored, or in grey; null: as it is stored.
-
-    Raises:
-        ManifestError: the stored crops are smaller, grey or aligned otherwise.
-    """
-    crop = read_crop(manifest)
-    seen = seen or crop
-    if seen.align != crop.align or seen.size > crop.size or (seen.color, crop.color) == ("rgb", "grey"):
-        raise ManifestError(
-            f"{manifest} holds {crop}, not {seen}; prepare it again: fertools prepare {manifest.stem} --overwrite"
-            f"{seen.options}"
-        )
-    order = np.argsort(rows, kind="stable")
-    crops = np.empty((len(rows), *seen.shape), np.uint8)
-    first = 0
-    with pq.ParquetFile(manifest) as file:
-        for group in range(file.num_row_groups):
-            last = first + file.metadata.row_group(group).num_rows
-            low, high = np.searchsorted(rows[order], [first, last])
-            if high > low:
-                images = file.read_row_group(group, ["image"])["image"]
-                mine = order[low:high]
-                crops[mine] = seen.of(decode_images(images.take(pa.array(rows[mine] - first)), crop))
-            first = last
-    return crops
-
-
-def read(manifest: Path, *, images: bool = False) -> pa.Table:
-    """Read a manifest, by default without its images, and check what was read.
-
-    Raises:
-        ManifestError: no manifest, one of another version, or a broken rule.
-    """
-    metadata = read_metadata(manifest)
-    names = [name for name in FACES.names if images or name != "image"]
-    with pq.ParquetFile(manifest) as file:  # read_table would import all of pyarrow.dataset first
-        faces = file.read(names)
-    check_columns(faces, FACES if images else FACES.remove(FACES.get_field_index("image")))
-    if images:
-        check(faces, crop_of(metadata))
-    else:
-        check_rows(faces)
-    return faces.replace_schema_metadata(encode(metadata))
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return what a file of ours says of itself.
-
-    Raises:
-        ManifestError: not a file of ours, or one of another version.
-    """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except FileNotFoundError:
-        raise ManifestError(f"{path} does not exist; make it with: fertools prepare, fertools make-folds") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{path} is not a whole Parquet file ({error}); make it again") from error
-    version = metadata.get(b"manifest_version", b"none").decode()
-    if version != str(VERSION):
-        raise ManifestError(f"{path} has manifest version {version}, this code reads {VERSION}; prepare it again")
-    return {key.decode(): json.loads(value) for key, value in metadata.items() if key not in OWN_KEYS}
-
-
-def write(parts: Iterable[pa.Table], path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a checked manifest whole, from tables of any length: a reader sees the old file or the new one.
+def write(tables: Iterable[pa.Table], manifest: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a checked manifest from faces, in tables of any length: a reader sees the old one or the new one.
 
     Memory: one row group of 1,000 faces, and all rows without their images.
     """
-    seen, crop = [], crop_of(metadata)
-    with whole_file(path, FACES, metadata) as writer:
-        for group in _row_groups(parts):
-            check(group, crop)
-            seen.append(group.drop_columns("image"))
-            writer.write_table(group.combine_chunks())  # the bytes must not tell how the parts were cut
-        check_rows(pa.concat_tables(seen or [FACES.empty_table()]))
+    rows, written, crop = [ROWS.empty_table()], [], crop_of(metadata)
+
+    def noted(groups: Iterable[tuple[int, pa.Table]]) -> Iterator[pa.Table]:
+        for _, group in groups:
+            check_columns(group, FACES)
+            rows.append(group.drop_columns("image"))
+            yield group
+
+    groups = enumerate(_row_groups(tables))
+    for index, of_part in groupby(groups, lambda numbered: numbered[0] * ROW_GROUP // PART_ROWS):
+        written.append(write_part(manifest, index, noted(of_part), crop))
+    write_rows(pa.concat_tables(rows), manifest, metadata, written)
 
 
-def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def write_rows(
+    rows: pa.Table, manifest: Path, metadata: Mapping[str, Any], new_parts: Sequence[Part] | None = None
+) -> None:
+    """Write the checked rows of a manifest, and with them which parts of crops are theirs; null: those that were.
+
+    Raises:
+        ManifestError: a broken rule, crops of other rows, or a file that cannot be written.
+    """
+    recorded = crops.parts(manifest) if new_parts is None else new_parts
+    check_rows(rows)
+    _check_parts(rows, recorded, manifest)
+    with atomic_parquet(manifest, ROWS, {**metadata, "faces": [asdict(part) for part in recorded]}) as writer:
+        writer.write_table(rows.combine_chunks())  # the bytes must not tell how the tables were cut
+    if new_parts is not None:
+        crops.settle(manifest)
+
+
+def write_column(manifest: Path, name: str, values: Sequence[Any] | pa.Array, metadata: Mapping[str, Any]) -> None:
+    """Fill in one column of a manifest (fold, group), and what it says of itself; where all is so already, nothing."""
+    index, field, rows = ROWS.get_field_index(name), ROWS.field(name), read(manifest)
+    column = pa.array(values, field.type)
+    if read_metadata(manifest) != metadata or not rows[name].combine_chunks().equals(column):
+        write_rows(rows.set_column(index, field, column), manifest, metadata)
+
+
+def _check_parts(rows: pa.Table, recorded: Sequence[Part], manifest: Path) -> None:
+    """Raise ManifestError unless the parts hold the faces of these rows, in their order."""
+    first = 0
+    for part in recorded:
+        ids = rows["face_id"].slice(first, part.rows)
+        if column_sha256(ids) != part.face_ids:
+            raise ManifestError(f"{manifest}: {part.name} holds other faces; prepare it again: {prepare(manifest)}")
+        first += part.rows
+    if first != len(rows):
+        raise ManifestError(f"{manifest}: {len(rows)} rows, {first} crops; prepare it again: {prepare(manifest)}")
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     waiting = FACES.empty_table()
-    for part in parts:
-        waiting = pa.concat_tables([waiting, part])
+    for table in tables:
+        waiting = pa.concat_tables([waiting, table])
         while len(waiting) >= ROW_GROUP:
             yield waiting.slice(0, ROW_GROUP)
             waiting = waiting.slice(ROW_GROUP)
@@ -205,60 +181,119 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield waiting
 
 
-def write_column(manifest: Path, name: str, values: Sequence[Any], metadata: Mapping[str, Any]) -> None:
-    """Fill in one column of a manifest (fold, group), and what it says of itself.
+# --- crops
 
-    A manifest that holds and says just this is left as it is: with its images, all of it would be copied.
+
+def read_images(manifest: Path, rows: NDArray[np.integer[Any]], crop: Crop | None = None) -> NDArray[np.uint8]:
+    """Return the crops of some usable rows, in the order asked: (rows, 144, 144), or as the crop's `shape` says.
+
+    Memory: the result and one row group, whatever the size of the manifest.
+
+    Args:
+        manifest: of which dataset.
+        rows: from 0.
+        crop: as which, smaller than it is stored, or in grey; null: as it is stored.
+
+    Raises:
+        ManifestError: the stored crops are smaller, grey or aligned otherwise, or not those of the rows.
     """
-    place, field, faces = FACES.get_field_index(name), FACES.field(name), read(manifest)
-    column = pa.array(values, field.type)
-    check_rows(faces.set_column(place, field, column))
-    if read_metadata(manifest) != metadata or not faces[name].combine_chunks().equals(column):
-        fill_in(manifest, {name: column}, metadata)
+    own = read_crop(manifest)
+    crop = crop or own
+    if crop.align != own.align or crop.size > own.size or (crop.color, own.color) == ("rgb", "grey"):
+        raise ManifestError(f"{manifest} holds {own}, not {crop}; prepare it again: {prepare(manifest)}{crop.options}")
+    order = np.argsort(rows, kind="stable")
+    pixels, done = np.empty((len(rows), *crop.shape), np.uint8), 0
+    for images in crops.stored(manifest, rows[order]):
+        try:
+            pixels[order[done : done + len(images)]] = crop.resample(own.decode(images))
+        except ManifestError as error:
+            row = rows[order[done]]
+            raise ManifestError(f"{manifest}, from row {row}: {error}; make it again: {prepare(manifest)}") from error
+        done += len(images)
+    return pixels
 
 
-def _ahead(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the tables; each is made, in a thread, while the one before it is used."""
-    with ThreadPoolExecutor(1) as worker:
-        rest = iter(tables)
-        coming = worker.submit(next, rest, None)
-        while (table := coming.result()) is not None:
-            coming = worker.submit(next, rest, None)
-            yield table
+# --- pairs and whitening
 
 
-def write_pairs(tables: Iterable[pa.Table], faces: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the checked pairs of a manifest whole, each table (one fold) in row groups of its own."""
-    with whole_file(path, PAIRS, metadata) as writer:
-        for table in _ahead(tables):
-            check_pairs(table, faces)
+def _make_folds(manifest: Path) -> str:
+    """Return the command that makes folds, pairs and whitening again."""
+    return f"fertools make-folds {manifest.stem}"
+
+
+def is_made(path: Path, metadata: Mapping[str, Any]) -> bool:
+    """Whether a file is there that says all this of itself."""
+    try:
+        found = read_own(path, "")
+    except ManifestError:  # none, or one that is to be replaced
+        return False
+    return found | dict(metadata) == found
+
+
+def pairs_source(faces: pa.Table) -> dict[str, str]:
+    """Return the hashes of what pairs are drawn from: columns of the rows."""
+    return column_hashes(faces, PAIRED)
+
+
+def write_pairs(tables: Iterable[pa.Table], manifest: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the pairs of a manifest, each table (of one fold) in row groups of its own."""
+    with atomic_parquet(pairs_path(manifest), PAIRS, metadata) as writer:
+        for table in tables:
             writer.write_table(table)
+
+
+def check_pairs_source(manifest: Path, faces: pa.Table) -> None:
+    """Raise ManifestError unless there are pairs, and they were drawn for these faces and folds."""
+    path = pairs_path(manifest)
+    made_from = read_own(path, _make_folds(manifest)).get("made_from", {})
+    if changed := differing(made_from, pairs_source(faces)):
+        raise ManifestError(
+            f"{path} was drawn for other rows or folds ({', '.join(changed)} differ); draw it again with: "
+            f"{_make_folds(manifest)}"
+        )
 
 
 def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[Any]]:
     """Return the columns of one fold's pairs: epoch, anchor, partner, each (pairs,).
 
     Raises:
-        ManifestError: no pairs, or pairs that were drawn for other rows or folds than these.
+        ManifestError: no pairs, pairs that were drawn for other rows or folds than these, or such as break a rule.
     """
-    path = pairs_path(manifest)
-    if read_metadata(path)["rows_sha256"] != rows_sha256(faces):
-        raise ManifestError(f"{path} was drawn for other rows or folds; draw it again with: fertools make-folds")
-    pairs = pq.read_table(path, filters=[("fold", "=", fold)])
+    check_pairs_source(manifest, faces)
+    pairs = pq.read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
     check_pairs(pairs, faces)
     return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
 
 
-def write_whitening(statistics: pa.Table, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the whitening statistics of one fold whole."""
+def write_whitening(statistics: pa.Table, manifest: Path, fold: int, metadata: Mapping[str, Any]) -> None:
+    """Write the whitening statistics of one fold."""
     check_columns(statistics, WHITENING)
-    with whole_file(path, WHITENING, metadata) as writer:
+    with atomic_parquet(whitening_path(manifest, fold), WHITENING, metadata) as writer:
         writer.write_table(statistics)
 
 
-def read_whitening(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
-    """Return mean (pixels,), components (rank, pixels), variance (rank,), and {tail, epsilon, ...}."""
-    metadata = read_metadata(path)
+def whitening_source(manifest: Path, training: NDArray[np.integer[Any]]) -> dict[str, str]:
+    """Return the hashes of what whitening is fitted on: the crops of a manifest, and rows of them."""
+    rows = hashlib.sha256(np.asarray(training, np.int64).tobytes()).hexdigest()
+    return {"faces": crops.recorded_sha256(manifest), "training rows": rows}
+
+
+def read_whitening(
+    manifest: Path, fold: int, faces: pa.Table
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64], dict[str, Any]]:
+    """Return mean (pixels,), components (rank, pixels), variance (rank,), and {tail, epsilon, ...}.
+
+    Raises:
+        ManifestError: there are none, or they were fitted on other crops or rows than the training part of these faces.
+    """
+    path = whitening_path(manifest, fold)
+    metadata = read_own(path, _make_folds(manifest))
+    source = whitening_source(manifest, parts(faces, fold)["train"])
+    if changed := differing(metadata.get("made_from", {}), source):
+        raise ManifestError(
+            f"{path} was fitted on other faces ({', '.join(changed)} differ); fit it again with: "
+            f"{_make_folds(manifest)}"
+        )
     table = pq.read_table(path)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata

@@ -1,7 +1,5 @@
 """Columns of a manifest and of what stands beside it, and the rules that every one of them keeps."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-VERSION = 2
+from manifests.crop import DEFAULT_CROP as DEFAULT_CROP
+from manifests.crop import Crop as Crop
+from manifests.crop import crop_of as crop_of
+from manifests.errors import ManifestError as ManifestError
+
+VERSION = 3
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 
 ANGLES = (-15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0)  # degrees; with and without a flip, the 14 variants of a face
@@ -41,12 +44,18 @@ FACES = pa.schema(
         _field("landmarks", pa.list_(pa.float32(), 10), "x, y of eyes, nose tip, mouth corners", "px of the source"),
         _field("matrix", pa.list_(pa.float64(), 6), "2x3 row by row: crop xy = M @ (source x, source y, 1)", "px"),
         _field("score", pa.float32(), "detector's confidence", "0 to 1"),
+        _field(
+            "found_by", pa.string(), "retry that found the face: brightened, or turned by 90 or 270 degrees; null: none"
+        ),
         _field("reason", pa.string(), "why the face is not usable"),
         _field("usable", pa.bool_(), "a face was found and aligned", nullable=False),
         _field("fold", pa.int8(), "fold, from 1, whose test part holds this face; null before make-folds"),
         _field("image", IMAGE, "aligned crop, a PGM (grey) or PPM (colour) file; see metadata `crop`", "uint8"),
     ]
 )
+ROWS = FACES.remove(FACES.get_field_index("image"))  # NAME.parquet
+CROPS = pa.schema([FACES.field("face_id"), FACES.field("image")])  # NAME.faces/, the same rows
+PAIRED = ("face_id", "expression", "subject", "sequence", "split", "fold", "usable")  # columns that pairs are made from
 PAIRS = pa.schema(
     [
         _field("fold", pa.int8(), "test fold; both faces are in its training part", nullable=False),
@@ -65,127 +74,28 @@ WHITENING = pa.schema(
 )
 
 
-class ManifestError(ValueError):
-    """A manifest breaks the contract; the message names the rule and the row, and says what to do."""
+def check_images(faces: pa.Table, crop: Crop = DEFAULT_CROP) -> None:
+    """Raise ManifestError where a usable face has no image of a crop's length.
 
-
-SIZES = (128, 256)
-ALIGNMENTS = ("five-points", "eyes-nose")
-COLORS = ("grey", "rgb")
-
-
-@dataclass(frozen=True)
-class Crop:
-    """How every face of a manifest is cut out; its metadata says so under `crop`, and without it, this is the default.
-
-    A crop is stored as a binary PGM or PPM: any image library opens it, and its pixels follow a header of fixed length.
-
-    Attributes:
-        size: side of the aligned picture as papers count it, px: 7/8 of it are seen at a time, 9/8 of it are stored.
-        align: by which of the five landmarks.
-        color: grey, or rgb as in the source (three equal channels of a grey one).
+    Args:
+        faces: with the columns face_id, usable and image.
+        crop: how they are cut out.
     """
-
-    size: int = 128
-    align: str = "five-points"
-    color: str = "grey"
-
-    def __post_init__(self) -> None:
-        """Refuse what no crop can be."""
-        for name, value, known in (
-            ("size", self.size, SIZES), ("align", self.align, ALIGNMENTS), ("color", self.color, COLORS)
-        ):  # fmt: skip
-            if value not in known:
-                raise ManifestError(f"no crop of {name} {value!r}; known: {', '.join(map(str, known))}")
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        return f"{self.color} crops of {self.size} px aligned by {self.align}"
-
-    @property
-    def face(self) -> int:
-        """Side of what a network sees, px: 112 or 224."""
-        return self.size * 7 // 8
-
-    @property
-    def stored(self) -> int:
-        """Side of what is stored, px: 144 or 288. A face turned by 15 degrees fills 1.22 of its own side."""
-        return self.size * 9 // 8
-
-    @property
-    def margin(self) -> int:
-        """Stored px on each side of the face: 16 or 32."""
-        return self.size // 8
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the stored pixels: (rows, columns), in colour (rows, columns, 3)."""
-        return (self.stored, self.stored, *(3,) * (self.color == "rgb"))
-
-    @property
-    def header(self) -> bytes:
-        """What stands before the pixels in a file."""
-        return f"P{6 if self.color == 'rgb' else 5} {self.stored} {self.stored} 255\n".encode()
-
-    @property
-    def num_bytes(self) -> int:
-        """Length of a file."""
-        return len(self.header) + int(np.prod(self.shape))
-
-    @property
-    def suffix(self) -> str:
-        """How a file's name ends."""
-        return ".ppm" if self.color == "rgb" else ".pgm"
-
-    @property
-    def least(self) -> "Crop":
-        """As what any crop of this alignment can be read: grey, 128 px."""
-        return replace(self, size=min(SIZES), color="grey")
-
-    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return stored crops as this one: luma of colours (BT.601, in 256ths), means of what a larger pixel covers."""
-        if pixels.ndim > len(self.shape) + 1:
-            red, green, blue = np.moveaxis(pixels, -1, 0)
-            luma = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)
-            pixels = ((luma + 128) >> 8).astype(np.uint8)
-        if (factor := pixels.shape[1] // self.stored) > 1:
-            parts = [pixels[:, down::factor, right::factor] for down in range(factor) for right in range(factor)]
-            total = np.sum(parts, axis=0, dtype=np.uint16)
-            pixels = ((total + factor**2 // 2) // factor**2).astype(np.uint8)
-        return pixels
-
-    @property
-    def options(self) -> str:
-        """What of `fertools prepare` makes it, where that is not the default."""
-        usual, mine = vars(DEFAULT_CROP), vars(self)
-        return "".join(f" --{name} {value}" for name, value in mine.items() if value != usual[name])
-
-
-DEFAULT_CROP = Crop()
-
-
-def crop_of(metadata: Mapping[str, Any]) -> Crop:
-    """Return how the faces of a manifest are cut out, by what it says of itself."""
-    return Crop(**metadata.get("crop", {}))
-
-
-def check(faces: pa.Table, crop: Crop = DEFAULT_CROP) -> None:
-    """Raise ManifestError at the first broken rule of a table of faces."""
-    check_columns(faces, FACES)
-    _refuse(
-        faces, pc.invert(pc.is_in(faces["expression"], pa.array([*EXPRESSIONS, None]))), "has an unknown expression"
-    )
     image_size = pc.fill_null(pc.binary_length(pc.struct_field(faces["image"], "bytes")), 0)
-    whole = pc.equal(image_size, pa.scalar(crop.num_bytes, image_size.type))
-    _refuse(faces, pc.and_(faces["usable"], pc.invert(whole)), f"is usable without an image of {crop.num_bytes} bytes")
-    _refuse(
-        faces, pc.and_(pc.invert(faces["usable"]), pc.is_null(faces["reason"])), "is not usable and gives no reason"
-    )
-    check_rows(faces)
+    complete = pc.equal(image_size, pa.scalar(crop.num_bytes, image_size.type))
+    broken = pc.and_(faces["usable"], pc.invert(complete))
+    _refuse(faces, broken, f"is usable without an image of {crop.num_bytes} bytes")
 
 
 def check_rows(faces: pa.Table) -> None:
-    """Raise ManifestError where a face stands twice or a subject is in two folds; reads no image."""
+    """Raise ManifestError at the first broken rule of a table of rows."""
+    check_columns(faces, ROWS)
+    _refuse(
+        faces, pc.invert(pc.is_in(faces["expression"], pa.array([*EXPRESSIONS, None]))), "has an unknown expression"
+    )
+    _refuse(
+        faces, pc.and_(pc.invert(faces["usable"]), pc.is_null(faces["reason"])), "is not usable and gives no reason"
+    )
     counts = pc.value_counts(faces["face_id"]).flatten()
     if twice := counts[0].filter(pc.greater(counts[1], 1)).to_pylist():
         raise ManifestError(f"face_id {twice[0]!r} stands twice; {len(twice)} ids do")

@@ -45,10 +45,7 @@ def make_faces():
             "dataset": ["set"] * num,
             "usable": [True] * num,
             "source": [f"{row}.png" for row in range(num)],
-            "image": [
-                {"bytes": files.encode_image(image, crop), "path": f"{row}{crop.suffix}"}
-                for row, image in enumerate(images)
-            ],
+            "image": [{"bytes": crop.encode(image), "path": f"{row}{crop.suffix}"} for row, image in enumerate(images)],
         }
         empty = {name: [None] * num for name in schema.FACES.names}
         return pa.table({**empty, **base, **columns}, schema=schema.FACES)
@@ -112,7 +109,7 @@ def write_patterns(folder: Path, crop: schema.Crop) -> Path:
                         "dataset": "set",
                         "usable": True,
                         "source": "drawn",
-                        "image": {"bytes": files.encode_image(image, crop), "path": "x" + crop.suffix},
+                        "image": {"bytes": crop.encode(image), "path": "x" + crop.suffix},
                     }
                 )
     manifest = folder / "set.parquet"

@@ -13,6 +13,9 @@ SMALL = {
     "ifgan": ("discriminator_width=4", "classifier_width=4", "size=32", "epochs=3"),
     "resnet": ("code_size=8", "epochs=3"),
     "resnet_island": ("epochs=3",),
+} | {
+    name: ("code_size=8", "epochs_expression=2", "epochs_classifier=2")
+    for name in ("cross_entropy", "supcon", "person_adversary", "independence")
 }
 
 

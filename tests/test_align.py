@@ -114,7 +114,7 @@ def test_five_points_weigh_the_mouth_and_eyes_and_nose_do_not():
 def test_a_large_crop_reduced_is_the_small_one(kind):
     image, landmarks = photograph(np.random.default_rng(1))
     small, large = (Crop(size, kind, "rgb") for size in (128, 256))
-    found = small.of(crop(image, crop_matrix(landmarks, large), large)[None])[0]
+    found = small.resample(crop(image, crop_matrix(landmarks, large), large)[None])[0]
     expected = crop(image, crop_matrix(landmarks, small), small)
     assert np.abs(found.astype(int) - expected).max() <= 3 and expected.std() > 20
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up; what stands on one line does not import one another
     "manifests",
     "fertools.errors",
+    "fertools.inputs",
     "fertools.faces fertools.datasets fertools.folds fertools.identities",
     "fertools.preparation fertools.checks fertools.export fertools.drawn",
     "fertools.cli fertools",
@@ -24,6 +25,10 @@ LAYERS = [  # from the ground up; what stands on one line does not import one an
     "trainer.cli trainer",
 ]
 FLOOR = {folder: floor for floor, folders in enumerate(LAYERS) for folder in folders.split()}
+RESTRICTED = (  # what torch has pickled is read here, by its reader that calls nothing but what builds tensors
+    "trainer/methods/pretrained/weights.py",  # a user's file of weights, bounded first
+    "fertools/faces/mtcnn.py",  # the detector's, of the installed facenet-pytorch; provenance names their hash
+)
 FILES = [
     path.relative_to(ROOT) for folder in ("fertools", "manifests", "trainer") for path in (ROOT / folder).rglob("*.py")
 ]
@@ -55,19 +60,43 @@ def test_the_architecture_is_the_listing():
     )
 
 
-@pytest.mark.parametrize("command", ["fertools.cli", "trainer.cli.main"])
-def test_help_imports_nothing_heavy(command):
-    heavy = "{'torch', 'torchvision', 'cv2', 'sklearn', 'matplotlib', 'facenet_pytorch', 'pandas'}"
-    code = f"import sys, {command}; print({heavy} & set(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout == "set()\n"
+def imported(code):
+    """The packages that a fresh process has imported after code; torch._dynamo is none, but weighs as much as one."""
+    told = "import sys; print(*{name.partition('.')[0] for name in sys.modules}, *{'torch._dynamo'} & {*sys.modules})"
+    out = subprocess.run([sys.executable, "-c", f"{code}\n{told}"], capture_output=True, text=True, check=True)
+    return set(out.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fertools, fertools.datasets, trainer, trainer.methods",
+        "from fertools.cli import app; app(['--help'], standalone_mode=False)",
+        "from trainer.cli.main import app; app(['--help'], standalone_mode=False)",
+        "from trainer.cli.main import app; app(['methods'], standalone_mode=False)",
+    ],
+)
+def test_what_needs_no_array_imports_nothing_heavy(code):
+    heavy = {"numpy", "pyarrow", "pandas", "torch", "torchvision", "cv2", "PIL", "sklearn", "scipy", "matplotlib"}
+    assert imported(code) & (heavy | {"jinja2", "facenet_pytorch", "faiss"}) == set()
+
+
+def test_what_uses_a_model_imports_torch_and_no_more_than_it_needs():
+    """Prediction, the demo, evaluation, spawned workers; a method's own file comes with the run that names it."""
+    code = """
+import trainer.inference.predict, trainer.inference.server, trainer.evaluation.evaluate, trainer.experiments.jobs
+from trainer.methods import METHODS, find_method
+[find_method(name) for name in METHODS]"""
+    found = imported(code)
+    unneeded = {"torchvision", "torch._dynamo", "facenet_pytorch", "sklearn", "scipy", "matplotlib", "pandas"}
+    assert "torch" in found and found & (unneeded | {"jinja2", "tensorboard", "faiss"}) == set()
 
 
 @pytest.mark.parametrize("file", sorted(FILES), ids=str)
 def test_nothing_is_unpickled(file):
     loads = r"import pickle|pickle\.load|torch\.load\(|np\.load\(|joblib|allow_pickle"
     found = re.findall(loads, (ROOT / file).read_text())
-    if file == Path("trainer/methods/pretrained/weights.py"):  # the one place, by torch's restricted reader
+    if str(file) in RESTRICTED:
         found.remove("torch.load(")
         assert re.search(r"torch\.load\([^)]*weights_only=True", (ROOT / file).read_text())
     assert found == []

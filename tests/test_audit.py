@@ -14,7 +14,9 @@ from fertools.cli import app
 from fertools.folds.assign import step_folds
 from fertools.identities.embed import Embedder
 from fertools.identities.group import group
+from manifests import faces as crops
 from manifests import files
+from manifests.crop import DEFAULT_CROP
 
 LISTED = Path(__file__).with_name("ckplus_sequences.txt")
 # The widely copied split of CK+48: its order of classes, faces a class, test faces a class and fold.
@@ -90,7 +92,7 @@ def crop(person, shot):
 
 
 def image(pixels):
-    return {"bytes": files.encode_image(pixels), "path": "x.pgm"}
+    return {"bytes": DEFAULT_CROP.encode(pixels), "path": "x.pgm"}
 
 
 @pytest.fixture
@@ -194,10 +196,10 @@ def test_a_list_is_audited_and_what_the_manifest_lacks_is_named(write, tmp_path)
     manifest = write()
     rows = ["file,part", *(f"p{row // 2}/{row % 2}.png,{'test' if row % 2 else 'train'}" for row in range(12))]
     listed = tmp_path / "mine.csv"
-    listed.write_text("\n".join([*rows, "p9/0.png,train", "P0/0.PNG,test"]))
+    listed.write_text("\n".join([*rows, "p9/0.png,train", "P0/9.PNG,test"]))
     report = audit.audit(manifest, listed)
     assert {leak.kind: leak.faces for leak in report.total.leaks if leak.faces} == {"subject": 6}
-    assert report.unknown == ["p9/0.png", "P0/0.PNG"]
+    assert report.unknown == ["p9/0.png", "P0/9.PNG"]
     assert "listed files are not in the manifest" in run(
         f"audit set --manifests {manifest.parent} --splits {listed}", 1
     )
@@ -220,14 +222,14 @@ def test_folds_of_a_list_and_files_by_their_last_name(write, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, ["mine.csv: no such file"]),
-        ("<!doctype html><html><title>Sign in</title>", ["starts with '<!doctype html>", "columns file,part"]),
+        (None, ["mine.csv: cannot be read: no such file"]),
+        ("<!doctype html><html><title>Sign in</title>", ["starts with '<!doctype html>", "a web page"]),
         ("file,part\np0/0.png,holdout\n", ["line 2", "part 'holdout'", "train, validation, test"]),
         ("file,part\np0/0.png,test\n", ["no usable face", "train part"]),
         ("file,part\na.png,test\n", ["none of its files", "a.png"]),
         ("file,part\n0.png,test\n", ["line 2", "'0.png' may be p0/0.png or p1/0.png", "give its path"]),
         ("file,part\np0/0.png\n", ["line 2", "part ''"]),
-        ("PK\x03\x04\x00\x00", ["columns file,part"]),
+        ("PK\x03\x04\x00\x00", ["still packed", "unpack an archive"]),
     ],
 )
 def test_what_is_no_list_is_refused_in_words(text, words, write, tmp_path):
@@ -259,6 +261,7 @@ def test_faces_are_audited_against_all_of_another_dataset(write, tmp_path):
         image=[image(those) for those in pixels], subject=[*names[:11], "set/p5"], face_id=names, sequence=names,
         source_sha256=[f"{row + 99:064x}" for row in range(12)],
     )  # fmt: skip
+    crops.folder(other).rename(tmp_path / "other.faces")
     other = other.rename(tmp_path / "other.parquet")
     report = audit.against(write(), other)
     assert {leak.kind: leak.faces for leak in report.total.leaks} == {

@@ -1,4 +1,4 @@
-"""What trainer bench says of a method's speed, held against what is known or made so."""
+"""`trainer bench` against known operation counts, slow batches and idle steps: catches a wrong unit or limit."""
 
 import json
 import time
@@ -11,15 +11,14 @@ from typer.testing import CliRunner
 
 from trainer.cli.main import app
 from trainer.data.fold_data import FoldData
-from trainer.experiments import bench as library
-from trainer.experiments import cost
+from trainer.experiments import throughput as library
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setitem(library.PRODUCT, "cpu", 64)
-    monkeypatch.setattr(cost, "BATCH", 4)
-    monkeypatch.setattr(cost, "REPEATS", 3)
+    monkeypatch.setitem(library.MATRIX, "cpu", 64)
+    monkeypatch.setattr(library, "BATCH", 4)
+    monkeypatch.setattr(library, "REPEATS", 3)
 
 
 def test_every_stage_is_measured_in_its_own_unit(patterns):
@@ -53,7 +52,7 @@ def test_an_idle_step_uses_nothing():
 
 
 def test_the_command_prints_what_was_measured(patterns, monkeypatch):
-    monkeypatch.setattr(library, "bench", partial(library.bench, shortest=0.0))
+    monkeypatch.setattr(library, "bench", partial(library.bench, min_seconds=0.0))
     settings = [part for setting in run_spec(patterns, "resnet").settings for part in ("--set", setting)]
     told = CliRunner().invoke(
         app, ["bench", "--manifests", str(patterns.parent), "--method", "resnet", *settings, "--json"]

@@ -1,20 +1,41 @@
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.machinery import EXTENSION_SUFFIXES
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from facenet_pytorch import MTCNN
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from facenet_pytorch.models.utils.detect_face import imresample
-from torchvision.ops import nms
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import nms as torchvision_nms
 
 from fertools.drawn import corpus
 from fertools.drawn.face.factors import sample_nuisance
 from fertools.drawn.face.render import render, render_colour
 from fertools.drawn.layouts.ckplus import plan
+from fertools.errors import FertoolsError
 from fertools.faces import align, cascade
+from fertools.faces import detector as detector_module
+from fertools.faces import nms as nms_module
 from fertools.faces.cascade import Cascade, suppress, suppress_contained
-from fertools.faces.detector import CASCADE, FACTOR, MIN_FACE, MIN_SCORE, Detector, overlap, provenance
-from fertools.faces.mtcnn import Sums, accumulate, levels, place
+from fertools.faces.detector import (
+    CASCADE,
+    FACTOR,
+    MIN_FACE,
+    MIN_SCORE,
+    DetectionError,
+    Detector,
+    overlap,
+    provenance,
+    weight_files,
+)
+from fertools.faces.mtcnn import Sums, _load, _o_net, _p_net, _r_net, accumulate, levels, place
+from fertools.faces.nms import nms
 
 
 def portrait(number, height, width, *, colour, scale=1.0):
@@ -138,7 +159,7 @@ def test_only_faces_below_the_least_share_are_missed(pictures, found):
 def test_a_grey_picture_in_three_channels_is_looked_at_in_one(pictures):
     tinted = pictures[0].copy()
     tinted[0, 0, 0] ^= 1  # no longer grey: the coloured networks must say the same
-    grey, coloured = Cascade("cpu", MIN_FACE, FACTOR)([pictures[0], tinted], sure=MIN_SCORE)
+    grey, coloured = Cascade("cpu", weight_files(), MIN_FACE, FACTOR)([pictures[0], tinted], sure=MIN_SCORE)
     assert np.abs(grey.landmarks - coloured.landmarks).max() < 0.01
 
 
@@ -168,6 +189,66 @@ def test_the_pyramid_is_facenet_pytorchs():
         assert torch.equal(sums.level(0, level).permute(2, 0, 1), expected[0])
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), st.booleans())
+def test_nms_is_torchvisions(seed, num, threshold, whole_pixels):
+    """Of ties too: equally sure boxes, equal boxes, boxes without area, boxes that share just the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    corner, size = (scale * torch.rand(num, 2, generator=generator) for scale in (60, 30))
+    boxes, scores = torch.cat([corner, corner + size], 1), torch.rand(num, generator=generator).round(decimals=1)
+    boxes = boxes.round() if whole_pixels else boxes
+    for dtype in (torch.float32, torch.float64):
+        arguments = boxes.to(dtype), scores.to(dtype), threshold
+        assert torch.equal(nms(*arguments), torchvision_nms(*arguments))
+
+
+def test_the_networks_are_facenet_pytorchs_to_the_bit():
+    nets = zip((_p_net(), _r_net(), _o_net()), weight_files(), (PNet(), RNet(), ONet()), strict=True)
+    for layers, path, theirs in nets:
+        found, expected = _load(layers, path, torch.device("cpu"), 3).state_dict(), theirs.state_dict()
+        assert list(found) == list(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_weights_are_those_that_manifests_name():
+    assert provenance()["weights_sha256"] == "743721dfef3c9612636462a252c4e3d23c1fab4031274a9692fe3c587dbf1fe5"
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(detector_module, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    with pytest.raises(DetectionError, match=r"no .*pnet.pt or .*rnet.pt or .*onet.pt; install facenet-pytorch again"):
+        weight_files()
+
+
+def test_the_detector_imports_neither_torchvision_nor_facenet_pytorch():
+    code = (
+        "import sys, numpy; from fertools.faces.detector import Detector; "
+        "Detector('cpu')(numpy.zeros((40, 40, 3), numpy.uint8)); "
+        "print({'torchvision', 'facenet_pytorch', 'torch._dynamo'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "set()\n"
+
+
+@pytest.fixture
+def no_operators():
+    nms_module._operators.cache_clear()
+    yield
+    nms_module._operators.cache_clear()
+
+
+@pytest.mark.usefixtures("no_operators")
+def test_torchvision_without_its_operators_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(nms_module, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    with pytest.raises(FertoolsError, match=f"{tmp_path} has no compiled operators; expected a file like _C"):
+        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    (tmp_path / f"_C{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+    with pytest.raises(FertoolsError, match="does not load with torch .*install the torchvision that belongs to"):
+        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    monkeypatch.setattr(nms_module, "find_spec", lambda _: None)
+    with pytest.raises(FertoolsError, match="torchvision is not installed"):
+        nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
 @pytest.mark.parametrize("at_once", [100, 10_000])
 def test_suppression_is_torchvisions_group_by_group(at_once, monkeypatch):
     monkeypatch.setitem(cascade.TOGETHER, "cpu", at_once)
@@ -177,7 +258,7 @@ def test_suppression_is_torchvisions_group_by_group(at_once, monkeypatch):
     kept = suppress(boxes, scores, groups, 0.5)
     for group in range(9):
         rows = (groups == group).nonzero()[:, 0]
-        assert kept[groups[kept] == group].tolist() == rows[nms(boxes[rows], scores[rows], 0.5)].tolist()
+        assert kept[groups[kept] == group].tolist() == rows[torchvision_nms(boxes[rows], scores[rows], 0.5)].tolist()
 
 
 def test_a_box_within_another_goes_and_what_it_would_have_suppressed_stays():

@@ -8,8 +8,7 @@ from small_runs import CPU, silent
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting import tables
 from trainer.experiments import compare
-from trainer.experiments.reproduce import write_forms
-from trainer.methods import METHODS
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 
 COST = {
@@ -22,10 +21,10 @@ COST = {
 def comparison(patterns, tmp_path, monkeypatch):
     """Two quick methods, and costs that are made up."""
     for name in ("resnet", "resnet_island"):
-        tiny = dataclasses.replace(METHODS[name].PRESETS["demo"], width=4, batch_size=12, epochs=1)
-        monkeypatch.setitem(METHODS[name].PRESETS, "tiny", tiny)
+        tiny = dataclasses.replace(find_presets(name)["demo"], width=4, batch_size=12, epochs=1)
+        monkeypatch.setitem(find_presets(name), "tiny", tiny)
     measured = []
-    monkeypatch.setattr(compare, "measure_apart", lambda run_spec, _: measured.append(run_spec.method) or COST)
+    monkeypatch.setattr(compare, "measure_in_subprocess", lambda spec, _: measured.append(spec.method) or COST)
     return compare.Comparison(
         manifest=patterns, methods=("resnet", "resnet_island"), preset="tiny", folds=(1, 2), seeds=(0,),
         runs=tmp_path / "runs", device=CPU,
@@ -48,8 +47,8 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert len(first) == 6 and not any(job.done for job in first)
     run_all(comparison)
     assert all(job.done for job in compare.jobs(comparison))
-    names = [one.name() for each in comparison.specs().values() for one in each]
-    parts = [Run(comparison.runs / name).read_json("provenance.json")["data"]["manifest_sha256"] for name in names]
+    names = [spec.name() for specs in comparison.specs().values() for spec in specs]
+    parts = [Run(comparison.runs / name).read_json("provenance.json")["data"]["read"]["faces"] for name in names]
     assert len(set(parts)) == 1
     table = compare.tabulate(comparison)
     assert [row.name for row in table.rows] == ["resnet", "resnet_island", "resnet_island less resnet"]
@@ -63,25 +62,30 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert all(cell.mean is not None for row in table.rows[:2] for cell in row.cells)
     assert cells(table, "resnet")["accuracy"].mean == pytest.approx(accuracies["resnet"].mean())
     assert cells(table, "resnet_island less resnet")["chance of identity"] == tables.Cell()
-    write_forms(table, tmp_path, {})
+    assert compare.write(comparison, tmp_path) == table
     assert {path.suffix for path in tmp_path.glob("compare.*")} == {".json", ".md", ".html", ".tex"}
     assert tables.from_json((tmp_path / "compare.json").read_text()) == table
+    page = (tmp_path / "compare.html").read_text()
+    assert (
+        page.startswith("<!doctype html>") and page.count("data:image/svg+xml") == 5
+    )  # four scores and the differences
+    assert all(f'href="runs/{name}/report.html"' in page for name in names)
 
 
 def test_a_single_pair_is_not_compared(comparison):
     table = compare.tabulate(dataclasses.replace(comparison, folds=(1,)))
     assert [row.name for row in table.rows] == ["resnet", "resnet_island"]
-    assert any("Differences to resnet need two pairs of runs" in note for note in table.notes)
+    assert any("Differences to resnet need at least two pairs of runs" in note for note in table.notes)
 
 
 def test_the_note_names_which_weights_each_method_was_judged_with(comparison):
     chosen = {"resnet": {"validation_accuracy": 0.5}, "resnet_island": {}}
-    for method, (run_spec, _) in comparison.specs().items():
-        run = Run(comparison.runs / run_spec.name())
+    for method, (spec, _) in comparison.specs().items():
+        run = Run(comparison.runs / spec.name())
         run.folder.mkdir(parents=True)
         run.write_text("metrics.jsonl", json.dumps({"stage": "classifier", "epoch": 0} | chosen[method]) + "\n")
-    runs = {method: [Run(comparison.runs / run_spec[0].name())] for method, run_spec in comparison.specs().items()}
-    assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._kept(runs)
+    runs = {method: [Run(comparison.runs / specs[0].name())] for method, specs in comparison.specs().items()}
+    assert "resnet, the best epoch of stage classifier; resnet_island, the last epoch." in compare._selection(runs)
 
 
 def test_costs_show_repeats_spread_device_and_threads(comparison):
@@ -107,7 +111,7 @@ def test_nothing_run_is_a_table_that_says_so(comparison):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"preset": "paper"}, "no preset 'paper' of resnet; known: default, demo"),
+        ({"preset": "joint"}, "no preset 'joint' of resnet; known: paper, default, demo"),
         ({"methods": ("resnet", "gan")}, "no method 'gan'"),
         ({"methods": ("resnet", "resnet")}, "a comparison is of two methods or more"),
         ({"methods": ()}, "methods none, 1 seeds"),

@@ -2,16 +2,21 @@ import dataclasses
 
 import pytest
 
-from trainer.methods import METHODS
+from trainer.methods import METHODS, find_method
 from trainer.methods.config import ConfigError, override
-from trainer.methods.dicefer import DiceFerConfig
+from trainer.methods.dicefer import SCHEDULES
+from trainer.methods.objectives.mutual_information import ESTIMATORS
+from trainer.methods.settings import dicefer, ifgan, resnet_island
+from trainer.methods.settings.dicefer import DiceFerConfig
+from trainer.networks.critics import CRITICS, NEGATIVES
+from trainer.networks.resnet import DEPTHS
 
 SOME = {int: "7", float: "0.125", bool: "true", str: None}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_setting_of_every_method_can_be_overridden(name):
-    config = METHODS[name].Config()
+    config = find_method(name).Config()
     for field in dataclasses.fields(config):
         before = getattr(config, field.name)
         text = SOME[type(before)] or before
@@ -34,3 +39,10 @@ def test_every_setting_of_every_method_can_be_overridden(name):
 def test_what_a_method_does_not_take_is_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
         override(DiceFerConfig(), [setting])
+
+
+def test_the_settings_name_what_there_is():
+    """They are read without torch, so that they cannot ask the networks."""
+    assert tuple(CRITICS) == dicefer.CRITICS and dicefer.NEGATIVES == NEGATIVES
+    assert (*ESTIMATORS, "mine") == dicefer.ESTIMATORS and tuple(SCHEDULES) == dicefer.SCHEDULES
+    assert ifgan.CLASSIFIERS == resnet_island.CLASSIFIERS == tuple(DEPTHS)

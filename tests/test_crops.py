@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from manifest_files import copy_manifest
 from PIL import Image
 from small_runs import CPU, built, cut_short, run_spec, silent
 
@@ -36,9 +37,7 @@ LARGE = Crop(256, "eyes-nose", "rgb")
 @pytest.fixture
 def copy(large_patterns, tmp_path):
     """The large manifest and its pairs, to be changed."""
-    for path in (large_patterns, files.pairs_path(large_patterns)):
-        shutil.copy(path, tmp_path)
-    return tmp_path / large_patterns.name
+    return copy_manifest(large_patterns, tmp_path / large_patterns.name)
 
 
 # --- from a raw folder
@@ -136,7 +135,7 @@ def test_whitening_is_fitted_on_small_grey_faces_of_any_manifest(copy):
     make_folds(copy, 4, "zca", seed=0)
     data = FoldData(copy, 2, CPU)
     grey = centre(files.read_images(copy, data.rows["train"], LARGE.least))
-    assert files.read_whitening(files.whitening_path(copy, 2))[0].shape == (112 * 112,)
+    assert files.read_whitening(copy, 2, files.read(copy))[0].shape == (112 * 112,)
     white = next(data.upright("validation"))[:, 0].numpy()
     validation = centre(files.read_images(copy, data.rows["validation"], LARGE.least))
     np.testing.assert_allclose(white, fit_zca(grey).apply(validation), atol=2e-3)
@@ -211,8 +210,7 @@ def test_what_a_manifest_does_not_hold_is_not_trained_on(error, settings, words,
 def test_a_run_is_judged_elsewhere_on_faces_that_are_aligned_alike(patterns, large_patterns, tmp_path):
     run = cut_short(run_spec(patterns, "resnet_island"), tmp_path, epochs=1)
     trained, data = build(**built(run)), FoldData(patterns, 1, CPU, plain=True)
-    other = tmp_path / "other.parquet"
-    shutil.copy(large_patterns, other)
+    other = copy_manifest(large_patterns, tmp_path / "other.parquet")
     with pytest.raises(ManifestError, match="not grey crops of 128 px aligned by five-points; prepare it again"):
         judge_elsewhere(run, trained, data, other)
     crop = dataclasses.asdict(dataclasses.replace(LARGE, align=DEFAULT_CROP.align))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from manifest_files import copy_manifest
 
 from fertools.folds.make_folds import make_folds
 from fertools.folds.whitening import centre, fit_zca
@@ -99,17 +100,15 @@ def test_epochs_differ_and_a_seed_repeats_one(data):
 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(("reads", "balanced"), [(Faces, False), (Pairs, False), (Pairs, True)])
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_see_together_what_one_sees(reads, balanced, plain, processes, patterns):
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_equal_shares_of_all_ranks_are_the_batches_of_one(reads, balanced, plain, num_ranks, patterns):
     data = FoldData(patterns, 1, CPU, plain=plain)
-    whole = list(data.batches(reads, 7, 2, 5, balanced, first=1))
+    whole = list(data.batches(reads, 6, 2, 5, balanced, first=1))
     shares = [
-        list(data.batches(reads, 7, 2, 5, balanced, first=1, share=(process, processes)))
-        for process in range(processes)
+        list(data.batches(reads, 6, 2, 5, balanced, first=1, share=(rank, num_ranks))) for rank in range(num_ranks)
     ]
     for batch, *parts in zip(whole, *shares, strict=True):
-        sizes = [len(part.expression) for part in parts]
-        assert max(sizes) - min(sizes) <= 1 and sum(sizes) == len(batch.expression)
+        assert {len(part.expression) for part in parts} == {len(batch.expression) / num_ranks}
         for name in batch._fields:
             assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
 
@@ -152,12 +151,10 @@ def test_no_whitening_is_the_range_from_minus_one_to_one():
 
 
 def test_pairs_of_other_folds_are_refused(patterns, tmp_path):
-    copy = tmp_path / "set.parquet"
-    copy.write_bytes(patterns.read_bytes())
-    files.pairs_path(copy).write_bytes(files.pairs_path(patterns).read_bytes())
+    copy = copy_manifest(patterns, tmp_path / "set.parquet")
     folds = files.read(copy)["fold"].to_pylist()
     files.write_column(copy, "fold", [fold % 4 + 1 for fold in folds], files.read_metadata(copy))
-    with pytest.raises(ManifestError, match="drawn for other rows or folds; .*make-folds"):
+    with pytest.raises(ManifestError, match=r"drawn for other rows or folds \(fold differ\); .*make-folds set"):
         FoldData(copy, 1, CPU)
 
 

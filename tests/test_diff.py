@@ -9,6 +9,7 @@ from fertools import cli
 from fertools.checks import diff as library
 from fertools.checks.diff import SHOWN, Change, Column, describe, diff
 from manifests import files, schema
+from manifests.parquet import atomic_parquet
 from manifests.schema import ManifestError
 
 ABOUT = {"command": "fertools prepare set", "protocol": {"name": "all", "last": 3}, "summary": {"usable": 7}}
@@ -119,9 +120,9 @@ def test_manifests_without_a_common_face_are_told_from_end_to_end(write, make_fa
 
 
 def test_a_face_that_stands_twice_is_refused(write, tmp_path):
-    a, table = write("a.parquet"), files.pq.read_table(write("b.parquet"))
-    with files.whole_file(tmp_path / "twice.parquet", schema.FACES, ABOUT) as writer:
-        writer.write_table(pa.concat_tables([table, table]).cast(schema.FACES))
+    a, table = write("a.parquet"), files.read(write("b.parquet"))
+    with atomic_parquet(tmp_path / "twice.parquet", schema.ROWS, ABOUT) as writer:
+        writer.write_table(pa.concat_tables([table, table]))
     with pytest.raises(ManifestError, match=r"twice.parquet: a face_id stands twice"):
         diff(a, tmp_path / "twice.parquet")
 
@@ -136,7 +137,7 @@ def test_the_command_tells_by_its_exit_code(write, tmp_path):
     assert told.exit_code == 1 and json.loads(told.stdout)["only_b"] == ["set/0", "set/3", "set/4", "set/5", "set/6"]
     (tmp_path / "no.parquet").write_text("<html>")
     for words, wrong in (
-        ("no.parquet is not a whole Parquet file", "no.parquet"),
+        ("no.parquet is not a complete Parquet file", "no.parquet"),
         ("gone.parquet does not exist", "gone.parquet"),
     ):
         refused = run(a, tmp_path / wrong)

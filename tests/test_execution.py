@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity
 
 from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
-from trainer.methods import METHODS, build
+from trainer.methods import METHODS, build, find_method, find_presets
 from trainer.methods.optimizers import adamw, minimise
 from trainer.training import fit as library
 from trainer.training.precision import StepRunner
@@ -24,7 +24,7 @@ GPU = torch.device("cuda")
 
 def narrow(patterns, name):
     config = dataclasses.asdict(run_spec(patterns, name, "width=16", "learning_rate=1e-5").config())
-    data = FoldData.seen_by(METHODS[name], config, patterns, 1, CPU)
+    data = FoldData.seen_by(find_method(name), config, patterns, 1, CPU)
     return build(name, config, data.expressions, 0, CPU), data
 
 
@@ -123,7 +123,7 @@ def test_what_judges_is_not_compiled():
 @pytest.mark.parametrize("name", METHODS)
 def test_channels_that_come_last_stay_last_through_a_network(name):
     """Else every convolution would copy what it is given; as those do, once, that two grey pictures are joined for."""
-    method, others = build(name, dataclasses.asdict(METHODS[name].PRESETS["demo"]), ["a", "b"], 0, CPU), []
+    method, others = build(name, dataclasses.asdict(find_presets(name)["demo"]), ["a", "b"], 0, CPU), []
 
     def watch(_, given):
         others.append(given[0].shape[1] > 2 and not given[0].is_contiguous(memory_format=torch.channels_last))

@@ -13,13 +13,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fertools.cli import app
-from fertools.datasets.base import Sample
+from fertools.datasets.base import Quarantined, Sample
 from fertools.datasets.folder import DATASET as FOLDER
 from fertools.export import formats
 from fertools.export.export import ExportError, export
 from fertools.export.formats import FORMATS, picture_key
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from manifests.schema import ManifestError
 
 TODAY = datetime.date(2026, 1, 2)
@@ -103,7 +104,7 @@ def crops(manifest):
     """Return the pixels of the usable faces by id."""
     faces = files.read(manifest, images=True)
     faces = faces.filter(faces["usable"])
-    return dict(zip(faces["face_id"].to_pylist(), files.decode_images(faces["image"]), strict=True))
+    return dict(zip(faces["face_id"].to_pylist(), DEFAULT_CROP.decode(faces["image"]), strict=True))
 
 
 def ids_of_parts(manifest, fold):
@@ -154,8 +155,9 @@ def test_webdataset_reads_the_parts_of_a_fold_and_every_pixel(manifest, exported
 
 def test_the_folder_adapter_reads_back_faces_people_and_every_pixel(manifest, exported):
     root = exported("folder")
-    read = list(FOLDER.samples(root, root / "labels.csv"))
-    assert all(isinstance(sample, Sample) for sample in read)
+    items = list(FOLDER.samples(root, root / "labels.csv"))
+    read = [item for item in items if isinstance(item, Sample)]
+    assert {item.reason for item in items if isinstance(item, Quarantined)} == {"named in no row of labels.csv"}
     faces = files.read(manifest).to_pylist()
     named = {picture_key(face): face for face in faces}
     taken = set.union(*ids_of_parts(manifest, 2).values())
@@ -173,8 +175,9 @@ def test_tables_without_pixels_lead_to_the_images_of_the_raw_folder(manifest, ex
     for source in files.read(manifest)["source"].to_pylist():
         (raw / source).parent.mkdir(parents=True, exist_ok=True)
         (raw / source).touch()
-    read = list(FOLDER.samples(raw, exported("folder", pixels=False) / "labels.csv"))
-    assert len(read) == 46 and all(isinstance(sample, Sample) for sample in read)
+    items = FOLDER.samples(raw, exported("folder", pixels=False) / "labels.csv")
+    read = [item for item in items if isinstance(item, Sample)]
+    assert len(read) == 46
 
 
 # --- croissant
@@ -252,7 +255,7 @@ def test_a_fold_needs_folds_and_pairs_of_these_rows(manifest, write_manifest, tm
     files.write_column(manifest, "fold", [row % 8 % 4 + 1 for row in range(48)], files.read_metadata(manifest))
     export(manifest, tmp_path / "same", "hf", TODAY, fold=4)
     files.write_column(manifest, "fold", [row % 8 % 3 + 1 for row in range(48)], files.read_metadata(manifest))
-    with pytest.raises(ExportError, match="drawn for other rows or folds; .*make-folds"):
+    with pytest.raises(ManifestError, match=r"drawn for other rows or folds \(fold differ\); .*make-folds"):
         export(manifest, tmp_path / "out", "hf", TODAY, fold=1)
     with pytest.raises(ManifestError, match="no folds; make them with: fertools make-folds"):
         export(write_manifest(), tmp_path / "out", "hf", TODAY, fold=1)

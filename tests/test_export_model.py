@@ -17,7 +17,7 @@ from trainer.inference import export as library
 from trainer.inference.export import export
 from trainer.inference.model import CONFIG, WEIGHTS, Network, of_run
 from trainer.inference.onnx import GRAPHS, ExportError, graph
-from trainer.methods import METHODS
+from trainer.methods import METHODS, find_method
 from trainer.runs.run import Run
 from trainer.training import fit
 
@@ -30,7 +30,7 @@ def run(patterns, tmp_path_factory):
 def network_of(name, *settings):
     """A method whose normalisations have seen faces, as one with everything that a graph is made of."""
     config = dataclasses.asdict(run_spec(Path("set.parquet"), name, *settings).config())
-    kind = "none" if METHODS[name].PLAIN else "zca"
+    kind = "none" if find_method(name).INPUT == "plain" else "zca"
     network = Network(name, config, ["anger", "fear", "joy"], {}, {"kind": kind, "rank": 4}, 0.5)
     for tensor in network.whitening.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape) * 0.1)
@@ -170,6 +170,6 @@ def test_the_command_writes_a_card_that_the_hub_reads(run, patterns, tmp_path):
     assert "drawn by code" in words and "An expression is not an emotion" in words
     assert "of the 12 for which it is known" in words and told["files"][WEIGHTS]["sha256"] in words
     provenance = run.read_json("provenance.json")
-    assert provenance["data"]["manifest_sha256"] in words
+    assert provenance["data"]["read"]["faces"] in words
     refused = CliRunner().invoke(app, [*asked_for, "--format", "gguf"])
     assert refused.exit_code == 1 and refused.stderr.startswith("error: no format 'gguf'")

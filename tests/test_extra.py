@@ -9,9 +9,11 @@ import torch
 from small_runs import CPU, run_spec, silent
 
 from manifests import files
+from manifests.crop import DEFAULT_CROP
 from manifests.schema import ManifestError
 from trainer.data.extra_datasets import averages_of, find_extra
 from trainer.data.fold_data import FoldData
+from trainer.data.provenance import faces_read
 from trainer.methods.base import Faces
 from trainer.methods.config import ConfigError
 from trainer.training import fit as library
@@ -28,7 +30,7 @@ def further(make_faces, tmp_path):
         faces = make_faces(expression=SHOWN, subject=people, **columns)
         if picture is not None:
             images = faces["image"].to_pylist()
-            images[at] = {"bytes": files.encode_image(picture), "path": "x.pgm"}
+            images[at] = {"bytes": DEFAULT_CROP.encode(picture), "path": "x.pgm"}
             faces = faces.set_column(faces.schema.get_field_index("image"), faces.schema.field("image"), [images])
         path = tmp_path / f"{name}.parquet"
         files.write([faces], path, {"commit": None, "summary": {"protocol": "all", "drawn": True}})
@@ -87,7 +89,7 @@ def test_a_person_held_out_is_left_out_under_the_same_name(data, further):
     place = faces.schema.get_field_index("subject")
     files.write([faces.set_column(place, faces.schema.field(place), [people])], path, files.read_metadata(path))
     assert find_extra(path, data).about == {
-        "manifest_sha256": files.file_sha256(path), "faces": 3,
+        "read": faces_read(path, ("face_id", "usable", "expression", "subject", "source_sha256")), "faces": 3,
         "left out": {"photographs held out": 0, "near copies of these": 0, "further faces of people held out": 2},
     }  # fmt: skip
 

@@ -1,19 +1,25 @@
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from manifest_files import bytes_of
 from PIL import Image
 
+import manifests
+from manifests import faces as crops
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from manifests.schema import Crop, ManifestError
 
 
 @pytest.fixture
 def manifest(make_faces, tmp_path):
-    path = tmp_path / "set.parquet"
+    path = tmp_path / "x/set.parquet"
     files.write([make_faces(subject=[f"p{row % 7}" for row in range(2300)])], path, {"note": [1, "two"]})
     return path
 
@@ -25,78 +31,191 @@ def test_what_was_written_is_read(make_faces, manifest):
     assert files.read_metadata(manifest) == {"note": [1, "two"]}
 
 
-def test_row_groups_are_small_however_the_parts_are_cut(make_faces, tmp_path):
+def test_row_groups_are_small_however_the_tables_are_cut(make_faces, tmp_path):
     faces = make_faces(subject=[f"p{row % 7}" for row in range(2300)])
     whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
     files.write([faces], whole, {})
     files.write([faces.slice(start, 90) for start in range(0, 2300, 90)], cut, {})
-    sizes = [pq.ParquetFile(whole).metadata.row_group(group).num_rows for group in range(3)]
-    assert sizes == [1000, 1000, 300]
-    assert whole.read_bytes() == cut.read_bytes()
+    part = pq.ParquetFile(crops.folder(whole) / "part-00000.parquet").metadata
+    assert [part.row_group(group).num_rows for group in range(3)] == [1000, 1000, 300]
+    assert list(bytes_of(whole).values()) == list(bytes_of(cut).values())
 
 
-def test_pandas_opens_it_and_pillow_its_images(make_faces, manifest):
+def test_pandas_opens_rows_and_crops_and_pillow_an_image(make_faces, manifest):
     faces = make_faces(subject=["p"] * 3)
-    table = pd.read_parquet(manifest)
-    picture = Image.open(io.BytesIO(table["image"][2]["bytes"]))
+    rows, images = pd.read_parquet(manifest), pd.read_parquet(crops.folder(manifest))
+    assert rows["face_id"].tolist() == images["face_id"].tolist() and "image" not in rows
+    picture = Image.open(io.BytesIO(images["image"][2]["bytes"]))
     assert (picture.size, picture.mode) == ((144, 144), "L")
-    np.testing.assert_array_equal(np.asarray(picture), files.decode_images(faces["image"])[2])
+    np.testing.assert_array_equal(np.asarray(picture), DEFAULT_CROP.decode(faces["image"])[2])
+
+
+def test_a_manifest_is_a_data_frame(make_faces, manifest, monkeypatch):
+    monkeypatch.chdir(manifest.parent.parent)
+    manifest.parent.rename(manifest.parent.parent / "manifests")
+    frame, whole = manifests.read("set"), manifests.read("manifests/set.parquet", images=True)
+    assert frame.columns.tolist() == schema.ROWS.names and whole.columns.tolist() == schema.FACES.names
+    assert whole["image"][7]["bytes"] == make_faces(subject=["p"] * 8)["image"][7]["bytes"].as_py()
+    with pytest.raises(ManifestError, match="'ck' is not prepared in manifests/"):
+        manifests.read("ck")
 
 
 def test_hugging_face_is_told_that_the_column_holds_images(manifest):
-    about = json.loads(pq.read_schema(manifest).metadata[b"huggingface"])
+    about = json.loads(pq.read_schema(crops.folder(manifest) / "part-00000.parquet").metadata[b"huggingface"])
     assert about["info"]["features"]["image"] == {"_type": "Image"}
 
 
 def test_it_is_hardly_larger_than_its_pixels(manifest):
-    assert manifest.stat().st_size < 1.01 * 2300 * schema.DEFAULT_CROP.num_bytes
+    assert sum(map(len, bytes_of(manifest).values())) < 1.01 * 2300 * schema.DEFAULT_CROP.num_bytes
 
 
 def test_images_come_in_the_order_asked(manifest):
-    every = files.decode_images(files.read(manifest, images=True)["image"])
+    every = DEFAULT_CROP.decode(files.read(manifest, images=True)["image"])
     rows = np.array([2299, 0, 1000, 999, 1000, 57])
     np.testing.assert_array_equal(files.read_images(manifest, rows), every[rows])
 
 
 def test_images_of_a_slice_are_the_slices(make_faces):
     column = make_faces(subject=["p"] * 9)["image"]
-    np.testing.assert_array_equal(files.decode_images(column.slice(4, 3)), files.decode_images(column)[4:7])
+    np.testing.assert_array_equal(DEFAULT_CROP.decode(column.slice(4, 3)), DEFAULT_CROP.decode(column)[4:7])
 
 
 def test_folds_are_filled_in_and_nothing_else_changes(manifest):
-    before = files.read(manifest, images=True)
+    before, part = files.read(manifest, images=True), crops.folder(manifest) / "part-00000.parquet"
+    written = part.stat().st_mtime_ns
     files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": 7})
     after = files.read(manifest, images=True)
     assert after["fold"].to_pylist() == [row % 7 + 1 for row in range(2300)]
     assert after.drop_columns("fold").equals(before.drop_columns("fold"))
-    assert files.read_metadata(manifest) == {"folds": 7}
+    assert files.read_metadata(manifest) == {"folds": 7} and part.stat().st_mtime_ns == written
+    written = manifest.stat().st_mtime_ns
+    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": 7})
+    assert manifest.stat().st_mtime_ns == written
 
 
 def test_folds_that_split_a_person_leave_the_manifest_as_it_was(manifest):
-    before = manifest.read_bytes()
+    before = bytes_of(manifest)
     with pytest.raises(ManifestError, match="a subject belongs to one fold"):
         files.write_column(manifest, "fold", [row % 2 + 1 for row in range(2300)], {})
-    assert manifest.read_bytes() == before
+    assert bytes_of(manifest) == before
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(make_faces, tmp_path, manifest):
-    before = manifest.read_bytes()
+# --- parts
+
+
+@pytest.fixture
+def parted(manifest, make_faces, monkeypatch):
+    """The same faces in parts of a thousand."""
+    for module in (crops, files):
+        monkeypatch.setattr(module, "PART_ROWS", 1000)
+    files.write([make_faces(subject=[f"p{row % 7}" for row in range(2300)])], manifest, {})
+    return manifest
+
+
+def times(manifest):
+    return {path.name: path.stat().st_mtime_ns for path in sorted(crops.folder(manifest).iterdir())}
+
+
+def test_parts_are_read_as_one_and_those_that_do_not_change_stay(parted, make_faces):
+    faces, before = make_faces(subject=[f"p{row % 7}" for row in range(2400)]), times(parted)
+    assert list(before) == [f"part-{index:05d}.parquet" for index in range(3)]
+    pixels = DEFAULT_CROP.decode(faces["image"])
+    rows = np.array([2299, 0, 1000, 999, 1000, 57])
+    np.testing.assert_array_equal(files.read_images(parted, rows), pixels[rows])
+    files.write([faces], parted, {})  # a hundred more: the last part
+    assert [name for name, time in times(parted).items() if time != before[name]] == ["part-00002.parquet"]
+    assert files.read(parted, images=True).equals(faces)
+    files.write([faces.slice(0, 900)], parted, {})
+    assert list(times(parted)) == ["part-00000.parquet"] and len(files.read(parted, images=True)) == 900
+
+
+def test_faces_of_a_preparation_that_is_killed_are_never_half_there(parted, make_faces, monkeypatch):
+    """Before the rows are written all is as it was; after that, the next preparation finishes it."""
+    before, faces = bytes_of(parted), make_faces(subject=["p"] * 1200)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "atomic_parquet", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.write([faces], parted, {})
+    assert files.read(parted, images=True).num_rows == 2300
+    assert len(pd.read_parquet(crops.folder(parted))) == 2300  # what waits is hidden
+    crops.settle(parted)
+    assert bytes_of(parted) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(crops, "settle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.write([faces], parted, {})
+    with pytest.raises(ManifestError, match="part-00001.parquet .*holds other faces: .*fertools prepare set$"):
+        files.read(parted, images=True)
+    crops.settle(parted)
+    assert files.read(parted, images=True).equals(faces)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda parts: parts[0].unlink(), "part-00000.parquet is not there, or holds other faces"),
+        (lambda parts: parts[0].write_bytes(parts[0].read_bytes()[:-9]), "part-00000.parquet is not there, or holds"),
+        (lambda parts: shutil.copy(parts[1], parts[0]), "part-00000.parquet is not there, or holds other faces"),
+    ],
+    ids=["gone", "cut short", "another"],
+)
+def test_crops_that_are_not_those_of_the_rows_are_refused(spoil, words, parted):
+    spoil(sorted(crops.folder(parted).iterdir()))
+    with pytest.raises(ManifestError, match=f"{words}.*fertools prepare set$"):
+        files.read_images(parted, np.array([5]))
+
+
+@pytest.mark.parametrize("lengths", [(1, -1), (-1, 0), (0, 7)])
+def test_images_whose_lengths_shift_others_are_refused(lengths, make_faces, tmp_path):
+    """Of two that are a byte too long and too short, the sum is right: every face behind would be another's."""
+    faces, path = make_faces(subject=["p"] * 4), tmp_path / "set.parquet"
+    files.write([faces], path, {})
+    images = faces["image"].to_pylist()
+    for row, more in zip((1, 2), lengths, strict=True):
+        images[row]["bytes"] = images[row]["bytes"][:more] if more < 0 else images[row]["bytes"] + bytes(more)
+    part = crops.folder(path) / "part-00000.parquet"
+    with crops.open_writer(part, schema.CROPS, {}) as writer:
+        writer.write_table(pa.table([faces["face_id"], pa.array(images, schema.IMAGE)], schema=schema.CROPS))
+    with pytest.raises(ManifestError, match=r"from row 0: image \d has \d+ bytes, grey crops .* have 20751"):
+        files.read_images(path, np.arange(4))
+
+
+def test_bytes_that_changed_are_noticed_where_all_are_hashed(parted):
+    crops.sha256(parted)
+    part = crops.folder(parted) / "part-00001.parquet"
+    data = bytearray(part.read_bytes())
+    data[5_000_000] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(ManifestError, match="part-00001.parquet is not there, or has other bytes"):
+        crops.sha256(parted)
+
+
+# --- refusals
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(make_faces, manifest):
+    before = bytes_of(manifest)
     with pytest.raises(ManifestError, match="stands twice"):
         files.write([make_faces(face_id=["x"]), make_faces(face_id=["x"])], manifest, {})
-    assert manifest.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["set.parquet"]
+    crops.settle(manifest)
+    assert bytes_of(manifest) == before
+    assert sorted(path.name for path in manifest.parent.iterdir()) == ["set.faces", "set.parquet"]
 
 
 def test_a_file_cut_short_is_refused(manifest):
     manifest.write_bytes(manifest.read_bytes()[:5000])
-    with pytest.raises(ManifestError, match="not a whole Parquet file"):
+    with pytest.raises(ManifestError, match="not a complete Parquet file"):
         files.read(manifest)
 
 
 def test_another_version_is_refused(manifest):
-    table = pq.read_table(manifest).replace_schema_metadata({"manifest_version": "0"})
+    table = pq.read_table(manifest).replace_schema_metadata({"manifest_version": "2"})
     pq.write_table(table, manifest)
-    with pytest.raises(ManifestError, match="has manifest version 0, this code reads 2"):
+    with pytest.raises(ManifestError, match="version 2, this code reads 3; .*fertools prepare set --overwrite"):
         files.read(manifest)
 
 
@@ -157,7 +276,7 @@ def test_folds_filled_in_leave_the_crop_as_it_is(large):
 def test_crops_can_be_read_smaller_and_in_grey(large):
     whole, rows = files.read_images(large, np.arange(5)), np.array([3, 1])
     for seen in (Crop(256, "eyes-nose"), Crop(128, "eyes-nose", "rgb"), LARGE.least):
-        np.testing.assert_array_equal(files.read_images(large, rows, seen), seen.of(whole[rows]))
+        np.testing.assert_array_equal(files.read_images(large, rows, seen), seen.resample(whole[rows]))
     assert files.read_images(large, rows, LARGE.least).shape == (2, 144, 144)
 
 

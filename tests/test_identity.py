@@ -6,6 +6,7 @@ from fertools.identities import clustering
 from fertools.identities.embed import Embedder, EmbedderError
 from fertools.identities.group import GroupError, describe, group, stored
 from manifests import files
+from manifests.crop import DEFAULT_CROP
 
 
 def unit(vectors):
@@ -113,7 +114,7 @@ def manifest(make_faces, tmp_path):
     """Eight people's faces whose crops are constant: the grey level is the person; one face is not usable."""
     levels = [30 * (1 + row % 8) for row in range(40)]
     usable = [row != 5 for row in range(40)]
-    images = [{"bytes": files.encode_image(np.full((144, 144), level, np.uint8)), "path": "x"} for level in levels]
+    images = [{"bytes": DEFAULT_CROP.encode(np.full((144, 144), level, np.uint8)), "path": "x"} for level in levels]
     reason = [None if good else "no face found" for good in usable]
     columns = {"image": images, "usable": usable, "reason": reason, "subject": [f"set/p{row % 8}" for row in range(40)]}
     files.write([make_faces(**columns)], tmp_path / "set.parquet", {"prepared_from": "x"})

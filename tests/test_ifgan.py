@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from manifest_files import copy_manifest
 from small_runs import CPU, cut_short, run_spec, silent
 
 from manifests import files
@@ -182,13 +183,14 @@ def test_what_no_network_can_be_built_from_is_refused(settings, words):
 
 
 @pytest.mark.parametrize(("kind", "width"), [(IfGan, "classifier_width"), (ResNetIsland, "width")])
-def test_imagenets_weights_are_asked_for_when_training_begins_and_not_before(kind, width, monkeypatch):
+def test_imagenets_weights_are_asked_for_when_training_begins_and_not_before(kind, width, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ConnectionError("offline")
 
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
     method = kind(dataclasses.replace(kind.PRESETS["demo"], imagenet=True, **{width: 64}), 3)  # to be judged, say
-    with pytest.raises(ConfigError, match=r"no ImageNet weights of resnet18 \(offline\)"):
+    with pytest.raises(ConfigError, match=r"no weights of torchvision's resnet18 \(offline\)"):
         next(method.stages())
 
 
@@ -219,14 +221,13 @@ def test_what_is_not_finite_is_named(patterns, tmp_path):
 def with_images(manifest, folder, rows):
     """A copy of a manifest whose rows show something else."""
     faces = files.read(manifest, images=True)
-    pixels = files.decode_images(faces["image"].combine_chunks())
+    pixels = DEFAULT_CROP.decode(faces["image"].combine_chunks())
     pixels[rows] = 255 - pixels[rows]
-    images = [{"bytes": files.encode_image(image), "path": "x.pgm"} for image in pixels]
+    images = [{"bytes": DEFAULT_CROP.encode(image), "path": "x.pgm"} for image in pixels]
     place = faces.schema.get_field_index("image")
     other = faces.set_column(place, faces.schema.field("image"), pa.array(images, faces.schema.field("image").type))
-    copy = folder / manifest.name
+    copy = copy_manifest(manifest, folder / manifest.name)
     files.write([other], copy, files.read_metadata(manifest))
-    files.pairs_path(copy).write_bytes(files.pairs_path(manifest).read_bytes())
     return FoldData(copy, 1, CPU, plain=True)
 
 

@@ -18,16 +18,6 @@ def claiming(format, width, height):
     return bytes(data)
 
 
-def tiff_of_large_tiles():
-    """A TIFF of 64 x 64 whose one tile is 20000 x 20000, in numbers of a kind that Pillow passes over, libtiff not."""
-    short, long, signed_long8 = 3, 4, 17
-    entries = [(256, long, 64), (257, long, 64), (258, short, 8), (259, short, 5), (262, short, 1), (273, long, 8),
-               (277, short, 1), (279, long, 100), (322, signed_long8, 150), (323, signed_long8, 150)]  # fmt: skip
-    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
-    start = b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
-    return start.ljust(150, b"\0") + struct.pack("<q", 20_000) + bytes(200)
-
-
 @pytest.mark.parametrize(
     ("pixels", "wanted"),
     [
@@ -61,13 +51,6 @@ def test_their_size_is_bounded_by_the_header_before_a_pixel_is_decoded(format, t
             decode(claiming(format, side, side))
     with pytest.raises(ImageError, match="does not decode: image file is truncated"):
         decode(encoded(PICTURE, format)[:-400])
-
-
-def test_a_compressed_tiff_is_refused_by_its_header_as_its_tiles_may_be_of_any_size(tmp_path):
-    for data in (tiff_of_large_tiles(), encoded(PICTURE, "TIFF", compression="tiff_lzw")):
-        (tmp_path / "packed.tiff").write_bytes(data)
-        with pytest.raises(ImageError, match="a compressed TIFF, .* save it uncompressed or as PNG"):
-            inspect(tmp_path, "packed.tiff")
 
 
 def test_a_turned_photograph_is_set_upright():

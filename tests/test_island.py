@@ -92,9 +92,9 @@ def test_centres_are_class_means_after_the_first_epoch_then_move_and_are_kept(na
             ask = run_spec(patterns, name, f"centre_rate={rate}")
             run = cut_short(ask, tmp_path, epochs=1)
             kept = run.checkpoint().weights
-            found[rate, epochs] = kept["centres"]
+            found[rate, epochs] = kept["island_loss.centres"]
         assert [row["island"] > 0 for row in run.metrics()] == [False, True]
-        assert kept["centre_counts"].tolist() == [counted] * 3
+        assert kept["island_loss.counts"].tolist() == [counted] * 3
     assert torch.equal(found["0.0", 1], found["0.0", 2]) and torch.equal(found["0.0", 1], found["0.5", 1])
     assert found["0.0", 1].any(1).all() and not torch.equal(found["0.5", 1], found["0.5", 2])
 
@@ -103,11 +103,11 @@ def test_centres_are_class_means_after_the_first_epoch_then_move_and_are_kept(na
 def test_only_training_faces_move_the_centres(name, patterns):
     method = build(name, dataclasses.asdict(run_spec(patterns, name).config()), ["anger", "fear"], 0, CPU)
     list(method.stages())
-    before = method.centres.clone()
+    before = method.island_loss.centres.clone()
     for mode in (True, False):
         method.train(mode)
         method(torch.randn(2, 1, 112, 112))
         method.codes(torch.randn(2, 1, 112, 112))
-    assert torch.equal(method.centres, before)
+    assert torch.equal(method.island_loss.centres, before)
     optimised = [p for stage in method.stages() for o in stage.optimizers for g in o.param_groups for p in g["params"]]
-    assert all(parameter is not method.centres for parameter in optimised)
+    assert all(parameter is not method.island_loss.centres for parameter in optimised)

@@ -16,9 +16,12 @@ from trainer.methods.pretrained import key_layouts
 from trainer.methods.pretrained.key_layouts import LayoutError
 from trainer.methods.pretrained.weights import Weights
 from trainer.methods.resnet import ResNet, ResNetConfig
-from trainer.networks.encoder import Encoder
-from trainer.networks.resnet import ResidualNet
+from trainer.networks import resnet
 from trainer.training.fit import fit
+
+
+def encoder_of(code_size, width=64, standardise=False):
+    return resnet.ResNet("resnet18", 1, code_size, width, standardise)
 
 
 def trained(network):
@@ -42,10 +45,10 @@ def features(network, images):
 
 
 def ours(tensors, images):
-    encoder = Encoder(8).eval()
+    encoder = encoder_of(8).eval()
     encoder.load_state_dict(encoder.state_dict() | key_layouts.fit(tensors, encoder.state_dict()).tensors)
     with torch.inference_mode():
-        return encoder(images)[0].mean((2, 3))
+        return encoder(images).features
 
 
 def numbered(network):
@@ -77,7 +80,7 @@ def test_grey_gives_the_features_of_grey_in_three_colours(layout, theirs):
 
 
 def test_a_folded_stem_answers_as_the_coloured_one(theirs):
-    folded = key_layouts.fit(theirs.state_dict(), Encoder(8).state_dict()).tensors["conv1.weight"]
+    folded = key_layouts.fit(theirs.state_dict(), encoder_of(8).state_dict()).tensors["conv1.weight"]
     grey = torch.randn(2, 1, 112, 112)
     expected = theirs.conv1(grey.expand(-1, 3, -1, -1))
     answered = torch.nn.functional.conv2d(grey, folded, stride=2, padding=3)
@@ -85,8 +88,8 @@ def test_a_folded_stem_answers_as_the_coloured_one(theirs):
 
 
 def test_one_channel_is_taken_as_it_is():
-    encoder = trained(Encoder(8))
-    found = key_layouts.fit(encoder.state_dict(), Encoder(16).state_dict())
+    encoder = trained(encoder_of(8))
+    found = key_layouts.fit(encoder.state_dict(), encoder_of(16).state_dict())
     assert torch.equal(found.tensors["conv1.weight"], encoder.conv1.weight) and found.about["stem"] == "as it was"
     assert found.about["left_out"] == found.about["kept"] == ["fc.weight", "fc.bias"]
 
@@ -94,7 +97,7 @@ def test_one_channel_is_taken_as_it_is():
 def test_every_name_that_does_not_match_is_told(theirs):
     found = renamed(theirs.state_dict(), "module.") | {"module.feature.weight": torch.ones(2), "alpha": torch.ones(1)}
     del found["module.bn1.num_batches_tracked"]
-    about = key_layouts.fit(found, Encoder(8, standardise=True).state_dict()).about
+    about = key_layouts.fit(found, encoder_of(8, standardise=True).state_dict()).about
     assert about["prefix"] == "module."
     assert set(about["left_out"]) == {"module.fc.weight", "module.fc.bias", "module.feature.weight", "alpha"}
     norm = {f"norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
@@ -107,19 +110,19 @@ def test_a_shape_that_does_not_fit_is_an_error(theirs):
     with pytest.raises(
         LayoutError, match=r"layer3.0.conv2.weight is 256 x 256 x 1 x 1 in the weights, 256 x 256 x 3 x 3"
     ):
-        key_layouts.fit(found, Encoder(8).state_dict())
+        key_layouts.fit(found, encoder_of(8).state_dict())
     with pytest.raises(LayoutError, match="weights are of width 64, the network is of 16: --set width=64"):
-        key_layouts.fit(theirs.state_dict(), Encoder(8, width=16).state_dict())
+        key_layouts.fit(theirs.state_dict(), encoder_of(8, width=16).state_dict())
 
 
 @pytest.mark.parametrize("stem", [(64, 3, 3, 3), (64, 4, 7, 7), (64, 3), (), (64,)])
 def test_another_stem_is_an_error(stem, theirs):
     with pytest.raises(LayoutError, match="conv1.weight is .* in the weights, 64 x 1 x 7 x 7 in the network"):
-        key_layouts.fit(theirs.state_dict() | {"conv1.weight": torch.ones(stem)}, Encoder(8).state_dict())
+        key_layouts.fit(theirs.state_dict() | {"conv1.weight": torch.ones(stem)}, encoder_of(8).state_dict())
 
 
 def test_numbers_that_are_none_are_an_error(theirs):
-    network = Encoder(8).state_dict()
+    network = encoder_of(8).state_dict()
     with pytest.raises(LayoutError, match=r"bn1.weight is of torch.int8; expected floating point"):
         key_layouts.fit(theirs.state_dict() | {"bn1.weight": torch.ones(64, dtype=torch.int8)}, network)
     with pytest.raises(LayoutError, match="bn1.bias holds numbers that are not finite"):
@@ -129,7 +132,7 @@ def test_numbers_that_are_none_are_an_error(theirs):
 
 
 def test_a_tensor_too_many_or_too_few_is_an_error(theirs):
-    network = Encoder(8).state_dict()
+    network = encoder_of(8).state_dict()
     found = theirs.state_dict()
     with pytest.raises(LayoutError, match=r"it has what ours has not: layer2.0.attention.weight$"):
         key_layouts.fit(found | {"layer2.0.attention.weight": torch.ones(1)}, network)
@@ -141,18 +144,18 @@ def test_a_tensor_too_many_or_too_few_is_an_error(theirs):
 @pytest.mark.parametrize("deeper", [resnet34, resnet50])
 def test_deeper_networks_are_an_error(deeper):
     with pytest.raises(LayoutError, match=r"it has what ours has not: layer1\.\d.* and \d+ more"):
-        key_layouts.fit(deeper().state_dict(), Encoder(8).state_dict())
+        key_layouts.fit(deeper().state_dict(), encoder_of(8).state_dict())
 
 
 def test_residual_nets_of_one_picture_take_them_too():
     stems = {1: "3 colours summed to grey", 3: "as it was"}
     for channels, told in stems.items():
-        found = key_layouts.fit(resnet18().state_dict(), ResidualNet("resnet18", channels, 6).state_dict())
+        found = key_layouts.fit(resnet18().state_dict(), resnet.ResNet("resnet18", channels, 6).state_dict())
         assert found.about["stem"] == told and found.tensors["conv1.weight"].shape == (64, channels, 7, 7)
     with pytest.raises(LayoutError, match="conv1.weight is 64 x 3 x 7 x 7 in the weights, 64 x 2 x 7 x 7"):
-        key_layouts.fit(resnet18().state_dict(), ResidualNet("resnet18", 2, 6).state_dict())
+        key_layouts.fit(resnet18().state_dict(), resnet.ResNet("resnet18", 2, 6).state_dict())
     with pytest.raises(LayoutError, match="it lacks: layer1.0.conv3.weight"):
-        key_layouts.fit(resnet18().state_dict(), ResidualNet("resnet101", 1, 6).state_dict())
+        key_layouts.fit(resnet18().state_dict(), resnet.ResNet("resnet101", 1, 6).state_dict())
 
 
 @pytest.mark.parametrize(  # names that public checkpoints of these networks hold
@@ -168,11 +171,11 @@ def test_residual_nets_of_one_picture_take_them_too():
 )
 def test_other_networks_are_refused_by_name(name, told, theirs):
     with pytest.raises(LayoutError, match=f"the weights are those of .*{told}"):
-        key_layouts.fit(theirs.state_dict() | {name: torch.ones(1)}, Encoder(8).state_dict())
+        key_layouts.fit(theirs.state_dict() | {name: torch.ones(1)}, encoder_of(8).state_dict())
 
 
 def test_no_network_or_two_are_refused(theirs):
-    network = Encoder(8).state_dict()
+    network = encoder_of(8).state_dict()
     with pytest.raises(LayoutError, match=r"no ResNet, but patch_embed.weight; expected one, named as torchvision's"):
         key_layouts.fit({"patch_embed.weight": torch.ones(1)}, network)
     two = renamed(theirs.state_dict(), "encoder_q.") | renamed(theirs.state_dict(), "encoder_k.")
@@ -198,9 +201,9 @@ def from_elsewhere(tensors):
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_encoder_of_dicefer_starts_from_them(shared):
     method = DiceFer(DiceFerConfig(width=8, code_size=4, critic_width=8, shared=shared), 3)
-    source = trained(Encoder(16, width=8))
+    source = trained(encoder_of(16, width=8))
     about = key_layouts.take(from_elsewhere(source.state_dict()), method)
-    encoders = [module for module in method.modules() if isinstance(module, Encoder)]
+    encoders = [module for module in method.modules() if isinstance(module, resnet.ResNet)]
     assert len(encoders) == len(about["into"]) == (2 if shared else 4)
     for encoder in encoders:
         assert all(
@@ -219,7 +222,7 @@ def test_what_does_not_fit_changes_nothing():
     method = ResNet(ResNetConfig(width=8, code_size=4), 3)
     before = {name: value.clone() for name, value in method.state_dict().items()}
     with pytest.raises(LayoutError):
-        key_layouts.take(from_elsewhere(Encoder(4, width=16).state_dict()), method)
+        key_layouts.take(from_elsewhere(encoder_of(4, width=16).state_dict()), method)
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 
@@ -228,7 +231,7 @@ def test_a_method_without_such_an_encoder_says_so():
         size=32, width=4, discriminator_width=4, classifier="resnet18", classifier_width=4, imagenet=False
     )
     with pytest.raises(LayoutError, match="IfGan has no encoder that starts from weights"):
-        key_layouts.take(from_elsewhere(Encoder(4).state_dict()), IfGan(narrow, 3))
+        key_layouts.take(from_elsewhere(encoder_of(4).state_dict()), IfGan(narrow, 3))
 
 
 # --- into a run
@@ -241,7 +244,7 @@ def command(manifest, folder):
 
 def test_a_run_starts_from_them_says_so_and_goes_on_with_no_others(patterns, tmp_path):
     torch.manual_seed(1)
-    source = Encoder(16, width=4)
+    source = encoder_of(16, width=4)
     save_file(source.state_dict(), path := tmp_path / "faces.safetensors", {"licence": "CC0"})
     ask = replace(run_spec(patterns, "resnet", "epochs=2", "learning_rate=0"), encoder_weights=str(path))
     assert "-faces-fold01-seed0" in ask.name()
@@ -258,7 +261,7 @@ def test_a_run_starts_from_them_says_so_and_goes_on_with_no_others(patterns, tmp
     settings = [word for setting in ask.settings for word in ("--set", setting)]
     result = CliRunner().invoke(main.app, [*command(patterns, tmp_path), *settings, "--encoder-weights", str(path)])
     assert "was finished already" in result.stdout and f"encoder from {path} (sha256 " in result.stdout
-    save_file(Encoder(16, width=4).state_dict(), path)
+    save_file(encoder_of(16, width=4).state_dict(), path)
     with pytest.raises(ValueError, match="holds another run .encoder_weights was"):
         fit(ask, tmp_path / "runs", CPU, silent)
 

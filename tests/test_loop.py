@@ -57,15 +57,15 @@ from small_runs import CPU, fit, run_spec
 from trainer.cli.options import refusals
 
 with refusals():
-    ask = run_spec(Path({str(patterns)!r}), "resnet")
-    fit(ask, Path({str(tmp_path)!r}), CPU, lambda *_: os.kill(os.getpid(), {int(number)}))
+    spec = run_spec(Path({str(patterns)!r}), "resnet")
+    fit(spec, Path({str(tmp_path)!r}), CPU, lambda *_: os.kill(os.getpid(), {int(number)}))
 """
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
     if number == signal.SIGTERM:
         assert done.returncode == -signal.SIGTERM
     else:
-        assert "interrupted; the same command goes on where it stopped" in done.stderr
+        assert "interrupted; run the same command again to resume" in done.stderr
     run = Run(next(tmp_path.iterdir()))
     assert not run.trained and run.checkpoint().progress["epoch"] == 1
 
@@ -111,7 +111,7 @@ def test_too_little_memory_is_told_with_what_to_change(patterns, tmp_path, monke
 
     monkeypatch.setattr(torch.Tensor, "backward", full)
     monkeypatch.setattr(torch.autograd, "backward", full)
-    with pytest.raises(TrainingError, match=r"epoch 1: cpu is short of memory; a smaller batch_size \(it is 12\), or"):
+    with pytest.raises(TrainingError, match=r"epoch 1: cpu is out of memory; use a smaller batch_size \(it is 12\) or"):
         library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
 
 

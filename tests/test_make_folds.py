@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +6,7 @@ import pytest
 from fertools.folds.assign import FoldError
 from fertools.folds.make_folds import describe, make_folds
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 
 SUBJECTS = [f"p{row // 4}" for row in range(40)]  # forty faces of ten people
 
@@ -45,7 +44,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_pairs(manifest):
     first = read()
     make_folds(manifest, 5, "zca", seed=1)
     make_folds(manifest, 5, "zca", seed=0)
-    assert read() == first and len(first) == 2 + 5
+    assert read() == first and len(first) == 3 + 5
     make_folds(manifest, 5, "zca", seed=1)
     assert read()["set.pairs.parquet"] != first["set.pairs.parquet"]
 
@@ -56,11 +55,11 @@ def test_a_second_call_does_nothing_and_a_broken_off_one_is_made_good(manifest):
 
     told, first = make_folds(manifest, 5, "zca", seed=0), times()
     assert make_folds(manifest, 5, "zca", seed=0) == told and times() == first
-    files.pairs_path(manifest).unlink()
+    gone = [files.pairs_path(manifest), files.whitening_path(manifest, 2)]
+    for path in gone:
+        path.unlink()
     make_folds(manifest, 5, "zca", seed=0)
-    again = times()
-    assert again.pop(manifest.name) == first.pop(manifest.name)  # it was whole, and as large as all its images
-    assert all(again[name] > first[name] for name in first)
+    assert {name for name, time in times().items() if time > first[name]} == {path.name for path in gone}
 
 
 def test_a_broken_pair_among_many_is_found_and_named_by_its_place(make_faces):
@@ -74,20 +73,20 @@ def test_a_broken_pair_among_many_is_found_and_named_by_its_place(make_faces):
         schema.check_pairs(pa.table(columns, schema=schema.PAIRS), faces)
 
 
-def test_changing_test_faces_changes_no_byte_of_the_whitening(make_faces, tmp_path):
+def test_changing_test_faces_changes_no_bit_of_the_whitening(make_faces, tmp_path):
     made = []
     for number in range(2):
         faces = make_faces(subject=SUBJECTS, sequence=[f"s{row}" for row in range(40)])
         if number:  # people p0 and p5 are fold 1: other pictures of them
             images = faces["image"].to_pylist()
             for row in [0, 1, 2, 3, 20, 21, 22, 23]:
-                images[row] = {"bytes": files.encode_image(np.full((144, 144), 7, np.uint8)), "path": "x"}
+                images[row] = {"bytes": DEFAULT_CROP.encode(np.full((144, 144), 7, np.uint8)), "path": "x"}
             place = faces.schema.get_field_index("image")
             faces = faces.set_column(place, schema.FACES.field("image"), pa.array(images, schema.IMAGE))
         path = tmp_path / str(number) / "set.parquet"
         files.write([faces], path, {})
         make_folds(path, 5, "zca", seed=0)
-        made.append({fold: files.whitening_path(path, fold).read_bytes() for fold in range(1, 6)})
+        made.append({fold: pq.read_table(files.whitening_path(path, fold)) for fold in range(1, 6)})
     assert made[0][1] == made[1][1]  # they test in fold 1
     assert made[0][5] == made[1][5]  # they validate in fold 5
     assert all(made[0][fold] != made[1][fold] for fold in (2, 3, 4))
@@ -203,42 +202,52 @@ def test_a_set_without_expressions_has_folds_and_no_pairs(make_faces, tmp_path):
     assert len(schema.parts(files.read(path), 1)["train"]) == 24
 
 
-# --- folds are filled in while pairs are drawn
+# --- each step says what it was made from
 
 
 def paths(manifest):
     return sorted(path.name for path in manifest.parent.iterdir())
 
 
-def test_pairs_appear_when_the_folds_that_they_are_drawn_for_are_filled_in(manifest, monkeypatch):
-    def slow(*arguments):
-        deadline = time.monotonic() + 10
-        while ".set.pairs.parquet.part" not in paths(manifest) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.3)  # more than drawing forty faces takes
-        seen.append(paths(manifest))
-        write_column(*arguments)
+def test_what_goes_wrong_between_two_steps_leaves_what_is_refused_and_made_good(manifest, monkeypatch):
+    """Folds of five are written, and the pairs of four are still there."""
 
-    seen, write_column = [], files.write_column
-    monkeypatch.setattr(files, "write_column", slow)
-    make_folds(manifest, 5, "none", seed=0)
-    assert seen == [[".set.pairs.parquet.part", "set.parquet"]]
-    assert paths(manifest) == ["set.pairs.parquet", "set.parquet"]
-
-
-@pytest.mark.parametrize("broken", ["write_column", "check_pairs"])
-def test_what_goes_wrong_on_either_side_is_told_and_leaves_no_pairs(broken, manifest, monkeypatch):
     def fail(*_):
         raise schema.ManifestError("the disk is full")
 
     make_folds(manifest, 4, "none", seed=0)
     with monkeypatch.context() as patch:
-        patch.setattr(files, broken, fail)
+        patch.setattr(files, "write_pairs", fail)
         with pytest.raises(schema.ManifestError, match="the disk is full"):
             make_folds(manifest, 5, "none", seed=0)
-    assert paths(manifest) == ["set.parquet"]
+    with pytest.raises(schema.ManifestError, match=r"other rows or folds \(fold differ\); .* fertools make-folds set"):
+        files.read_pairs(manifest, 1, files.read(manifest))
     make_folds(manifest, 5, "none", seed=0)
     assert len(files.read_pairs(manifest, 5, files.read(manifest))) == 3
+    assert paths(manifest) == ["set.faces", "set.pairs.parquet", "set.parquet"]
+
+
+def test_whitening_of_other_faces_is_refused(make_faces, tmp_path):
+    path = write(make_faces, tmp_path / "set.parquet", subject=SUBJECTS)
+    make_folds(path, 5, "zca", seed=0)
+    files.read_whitening(path, 2, files.read(path))
+    faces = files.read(path, images=True)
+    images = pa.array(faces["image"].to_pylist()[::-1], schema.IMAGE)
+    files.write([faces.set_column(len(schema.ROWS), "image", images)], path, files.read_metadata(path))
+    with pytest.raises(schema.ManifestError, match=r"fitted on other faces \(faces differ\); .* make-folds set"):
+        files.read_whitening(path, 2, files.read(path))
+    make_folds(path, 5, "zca", seed=0)
+    files.read_whitening(path, 2, files.read(path))
+
+
+def test_groups_that_pairs_were_drawn_without_draw_them_anew(make_faces, tmp_path):
+    """Nobody is named: two faces of one group are then no pair."""
+    path = write(make_faces, tmp_path / "set.parquet", subject=[None] * 40, split=OFFICIAL)
+    make_folds(path, 10, "none", seed=0, by="official")
+    before = files.pairs_path(path).read_bytes()
+    files.write_column(path, "group", [f"g{row // 2}" for row in range(40)], files.read_metadata(path))
+    make_folds(path, 10, "none", seed=0, by="official")
+    assert files.pairs_path(path).read_bytes() != before
 
 
 def test_folds_that_would_split_a_person_leave_all_as_it_was(make_faces, tmp_path):

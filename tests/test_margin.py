@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import in_two_processes, joined
 
-from trainer.networks.margin import MARGINS, MarginHead, add_gradients, arcface, cosface
+from trainer.networks.margin import MARGINS, MarginHead, arcface, cosface
 
 angles = st.floats(0.01, math.pi - 0.01)
 
@@ -38,9 +37,9 @@ def test_arcface_adds_to_the_angle(angle, margin):
 @pytest.mark.parametrize("kind", MARGINS)
 def test_a_code_nearer_to_its_person_has_the_higher_logit_and_a_margin_never_helps(kind):
     cosine = torch.linspace(-1, 1, 2001, dtype=torch.float64)
-    with_margin = MARGINS[kind](cosine, 0.5)
-    assert (with_margin.diff() > 0).all()
-    assert (with_margin <= cosine + 1e-6).all()
+    lowered = MARGINS[kind](cosine, 0.5)
+    assert (lowered.diff() > 0).all()
+    assert (lowered <= cosine + 1e-6).all()
 
 
 def test_cosface_is_off_by_the_margin_itself():
@@ -48,7 +47,7 @@ def test_cosface_is_off_by_the_margin_itself():
 
 
 @pytest.mark.parametrize("kind", MARGINS)
-def test_the_margin_is_asked_of_the_person_shown_alone(kind):
+def test_the_margin_lowers_the_logit_of_the_person_shown_alone(kind):
     """Two people at right angles: with code on the first one's direction, loss is that of two logits."""
     head = MarginHead(2, 2, kind, 0.5, 4.0)
     head.weight.data = torch.tensor([[3.0, 0.0], [0.0, 0.1]])
@@ -64,30 +63,3 @@ def test_gradients_are_finite_even_where_a_code_is_on_its_direction(kind):
     codes = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     torch.autograd.backward(head(codes, torch.tensor([0, 0])))
     assert codes.grad.isfinite().all() and head.weight.grad.isfinite().all()
-
-
-def gradients(kind, mine):
-    torch.manual_seed(0)
-    encoder, head = torch.nn.Linear(4, 5), MarginHead(5, 7, kind, 0.3, 16.0)
-    images, people = torch.randn(6, 4), torch.randint(7, (6,))
-    loss = head(encoder(images[mine]), people[mine])
-    torch.autograd.backward(loss)
-    add_gradients(encoder)
-    rows = [head.whole(head.weight.grad), head.whole(head.weight.detach())]
-    return [loss.detach(), encoder.weight.grad, encoder.bias.grad, *rows]
-
-
-def one_of_two(rank, meeting):
-    """What each of two processes does."""
-    alone = {kind: gradients(kind, slice(None)) for kind in MARGINS}
-    with joined(rank, meeting):
-        for kind, expected in alone.items():
-            for found, wanted in zip(gradients(kind, slice(3 * rank, 3 * rank + 3)), expected, strict=True):
-                torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
-        head = MarginHead(5, 7, "cosface", 0.3, 16.0)
-        assert len(head.weight) == 3 + rank
-        assert torch.equal(head.part(head.whole(head.weight.detach())), head.weight)
-
-
-def test_two_processes_that_share_people_and_faces_find_loss_and_gradients_of_one(tmp_path):
-    in_two_processes("test_margin", tmp_path / "meeting")

@@ -70,9 +70,9 @@ def test_a_finished_run_is_left_as_it_is(patterns, tmp_path):
 def test_a_run_of_another_manifest_is_not_gone_on_with(patterns, tmp_path):
     run = cut_short(run_spec(patterns, "resnet"), tmp_path, epochs=1)
     provenance = run.read_json("provenance.json")
-    provenance["data"]["manifest_sha256"] = "0"
+    provenance["data"]["read"]["faces"] = "0"
     run.write_json("provenance.json", provenance)
-    with pytest.raises(RunError, match="holds another run .*data was"):
+    with pytest.raises(RunError, match="holds another run .faces differs."):
         library.fit(run_spec(patterns, "resnet"), tmp_path, CPU, silent)
 
 

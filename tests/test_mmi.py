@@ -153,13 +153,13 @@ def test_a_session_has_one_video_and_known_files(put):
     assert bad == {
         f"{FOLDER}/notes.txt": "differs from Notes.txt only in case; that is taken",
         f"{FOLDER}/Notes.txt": "not a file of a session, such as S002-106.xml or S002-106-oao_aucs.xml",
-        "Sessions/8": "0 videos; a session has one",
+        "Sessions/8/*.avi": "0 videos; a session has one",
         "Sessions/9/S003-001.avi": "not in a session's folder: no session.xml beside it",
         "Sessions/readme.txt": "not in a session's folder: no session.xml beside it",
         "more.zip": "still packed; unpack it first",
     }
     write_video(root / FOLDER / "S002-107.avi", 1)
-    assert found(root)[1][FOLDER] == "2 videos; a session has one"
+    assert found(root)[1][f"{FOLDER}/*.avi"] == "2 videos; a session has one"
 
 
 def test_a_video_of_another_name_is_named(put):

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from manifest_files import copy_manifest
 from safetensors.torch import load_file, save_file
 from small_runs import CPU, run_spec, silent
 
@@ -24,7 +25,7 @@ from trainer.training import fit
 def trained(patterns, tmp_path_factory):
     """A run on faces whitened by ZCA, and its manifest."""
     manifest = tmp_path_factory.mktemp("zca") / "set.parquet"
-    shutil.copy(patterns, manifest)
+    copy_manifest(patterns, manifest)
     make_folds(manifest, 4, "zca", seed=0)
     return fit.fit(run_spec(manifest, "resnet", "epochs=6"), tmp_path_factory.mktemp("runs"), CPU, silent), manifest
 

@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import threading
+import time
 import urllib.request
 import webbrowser
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +33,7 @@ from trainer.inference.demo import NUM_FACES, NUM_NEAREST
 from trainer.inference.demo import reader as open_reader
 from trainer.inference.export import write_model
 from trainer.inference.photos import Found
-from trainer.inference.server import MAX_BYTES, PageError, Server, shown
+from trainer.inference.server import MAX_BYTES, MAX_CONNECTIONS, MAX_HELD_BYTES, PageError, Server, shown
 from trainer.training.fit import fit
 
 HEIGHT, WIDTH = 240, 320
@@ -79,6 +80,7 @@ def server(reader):
 def request(server, method, path, body=None, **headers):
     """Return the status, the headers and the body of an answer."""
     connection = http.client.HTTPConnection(*server.server_address, timeout=30)
+    path = path if "?" in path else f"{path}?token={server.token}"
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     found = answer.status, answer.headers, answer.read()
@@ -195,9 +197,8 @@ def test_an_upload_is_bounded_by_what_it_declares(server):
 
 
 def test_an_upload_that_breaks_off_is_no_photo(server):
-    with socket.create_connection(server.server_address, timeout=30) as line:
-        head = f"POST /faces HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nContent-Length: 1000\r\n\r\n"
-        line.sendall(head.encode() + bytes(999))
+    with held(server) as line:
+        line.sendall(bytes(999))
         line.shutdown(socket.SHUT_WR)
         assert b"400" in (answer := line.makefile("rb").read()) and b"did not arrive whole" in answer
 
@@ -211,8 +212,60 @@ def test_an_upload_that_breaks_off_is_no_photo(server):
 def test_other_pages_and_other_names_are_refused(server, photo, headers):
     sent = {name: value.format(server.server_port) for name, value in headers.items()}
     status, answer = ask(server, encoded(photo), **sent)
-    assert status == 403 and answer == {"error": f"This page answers itself only. Open {server.url}"}
+    assert status == 403 and answer == {"error": "This page answers itself only. Open the address in the terminal."}
     assert request(server, "GET", "/", **sent)[0] == 403
+
+
+@pytest.mark.parametrize("query", ["?", "?token=", "?token=guess", "?token=guess&token=another"])
+def test_other_accounts_of_the_machine_do_not_know_the_token(server, photo, query):
+    status, _, answer = request(server, "POST", f"/faces{query}", encoded(photo))
+    assert status == 403 and b"lacks its token" in answer
+    assert request(server, "GET", f"/{query}")[0] == 403
+    assert len(server.token) > 20 and f"token={server.token}" in server.url
+
+
+def held(server, length=1000):
+    """A connection that has sent all but one byte of a photo."""
+    line = socket.create_connection(server.server_address, timeout=30)
+    host = f"Host: 127.0.0.1:{server.server_port}"
+    line.sendall(f"POST /faces?token={server.token} HTTP/1.1\r\n{host}\r\nContent-Length: {length}\r\n\r\n".encode())
+    return line
+
+
+def when_answered(server, status, body):
+    """Ask until the answer has a status: what was held before may take a moment to go."""
+    for _ in range(200):
+        if (answer := ask(server, body))[0] == status:
+            return answer[1]
+        time.sleep(0.05)
+    raise AssertionError(answer)
+
+
+def test_only_so_many_requests_are_held_and_the_next_one_is_told(reader):
+    with listening(reader) as server, ExitStack() as lines:
+        opened = [lines.enter_context(held(server)) for _ in range(MAX_CONNECTIONS)]
+        assert "busy" in when_answered(server, 503, encoded(GREY))["error"]
+        opened[0].close()
+        assert "no face found" in when_answered(server, 422, encoded(GREY))["error"]
+
+
+def test_photos_held_at_once_take_a_bounded_memory(reader):
+    with listening(reader) as server, ExitStack() as lines:
+        for _ in range(MAX_HELD_BYTES // MAX_BYTES):
+            lines.enter_context(held(server, MAX_BYTES))
+        body = encoded(GREY).ljust(MAX_BYTES, b"\0")
+        assert "busy" in when_answered(server, 503, body)["error"]
+        lines.close()
+        when_answered(server, 422, encoded(GREY))
+
+
+def test_who_sends_too_slowly_is_dropped(reader, monkeypatch):
+    monkeypatch.setattr("trainer.inference.server.DEADLINE", 0.3)
+    with listening(reader) as server, held(server) as line:
+        assert b"photo" not in line.makefile("rb").read()  # the line ends, without an answer to a photo
+        with socket.create_connection(server.server_address, timeout=30) as dripping:
+            dripping.sendall(b"GET / HT")
+            assert dripping.recv(1) == b""
 
 
 def test_this_machines_own_names_are_answered(server, photo):

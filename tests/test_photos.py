@@ -39,7 +39,7 @@ def test_a_photographs_face_is_the_one_that_a_manifest_stores(crop, raw, tmp_pat
     manifest = tmp_path / prepare(DATASETS["ckplus"], raw, tmp_path, crop=crop).manifest
     rows = files.read(manifest, images=True)
     found = read([raw / source for source in rows["source"].to_pylist()], crop, "cpu")
-    for row, one, stored in zip(rows.to_pylist(), found, files.decode_images(rows["image"], crop), strict=True):
+    for row, one, stored in zip(rows.to_pylist(), found, crop.decode(rows["image"]), strict=True):
         np.testing.assert_array_equal(one.faces[0].crop, stored)
         assert one.faces[0].box.tolist() == row["box"] and one.faces[0].score == pytest.approx(row["score"])
         assert one.reason is None and one.path == raw / row["source"]
@@ -88,4 +88,4 @@ def test_all_faces_come_with_their_boxes_and_the_one_that_is_meant_is_first(phot
     alone = read([photo], DEFAULT_CROP, "cpu")[0].faces[0]
     assert np.abs(first.crop.astype(int) - alone.crop).mean() < 4
     assert np.abs(second.crop.astype(int) - alone.crop).mean() < 12
-    assert files.encode_image(second.crop)  # whole
+    assert DEFAULT_CROP.encode(second.crop)  # whole

@@ -125,7 +125,7 @@ def test_a_photographs_face_has_the_probabilities_of_the_manifests(album, model,
     (album / "happiness/one.png").rename(raw / "happiness/one.png")
     manifest = tmp_path / prepare(DATASETS["folder"], raw, tmp_path).manifest
     table = files.read(manifest, images=True)
-    stored = np.stack(files.decode_images(table["image"], DEFAULT_CROP))
+    stored = np.stack(DEFAULT_CROP.decode(table["image"]))
     (row,), problems, _ = look(model, raw)
     np.testing.assert_allclose(shares(row), model.predict(stored).probabilities[0], atol=1e-6)
     assert [row[edge] for edge in ("x0", "y0", "x1", "y1")] == table["box"][0].as_py()

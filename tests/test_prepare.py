@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from manifest_files import bytes_of
 from pictures import png_header
 
 from fertools.datasets import DATASETS
@@ -17,8 +18,9 @@ from fertools.preparation import chunks
 from fertools.preparation import prepare as library
 from fertools.preparation.engines import Engine
 from fertools.preparation.prepare import PrepareError, prepare
-from fertools.preparation.previous import EarlierError
+from fertools.preparation.previous import OverwriteError
 from manifests import files
+from manifests.provenance import file_sha256
 
 CKPLUS = DATASETS["ckplus"]
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
@@ -99,7 +101,7 @@ def test_a_row_says_where_its_pixels_are_from(drawn_manifest, drawn_raw):
     in_crop = landmarks @ np.array(row["matrix"]).reshape(2, 3)[:, :2].T + np.array(row["matrix"])[[2, 5]]
     assert np.abs(in_crop[:2, 1] - (16 + 51.6)).max() < 6  # both eyes on the template's line
     assert row["subject"] == "ckplus/" + row["source"].split("/")[1]
-    assert files.file_sha256(drawn_raw / row["source"]) == row["source_sha256"]
+    assert file_sha256(drawn_raw / row["source"]) == row["source_sha256"]
 
 
 def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(crops, tmp_path, monkeypatch):
@@ -122,8 +124,12 @@ def test_stopped_anywhere_and_run_again_it_ends_with_the_same_bytes(crops, tmp_p
     begun = []
     ready(crops, stopped, progress=lambda done, *_: begun.append(done))
     assert begun[0] >= 40  # what was done is not done again
-    assert (stopped / "affectnet.parquet").read_bytes() == (whole / "affectnet.parquet").read_bytes()
-    assert sorted(path.name[:14] for path in stopped.iterdir()) == [".affectnet.led", "affectnet.parq"]
+    assert bytes_of(stopped / "affectnet.parquet") == bytes_of(whole / "affectnet.parquet")
+    assert sorted(path.name[:14] for path in stopped.iterdir()) == [
+        ".affectnet.led",
+        "affectnet.face",
+        "affectnet.parq",
+    ]
 
 
 def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
@@ -138,10 +144,10 @@ def test_ctrl_c_ends_a_run_of_two_processes_and_loses_nothing(crops, tmp_path):
         time.sleep(0.2)  # both workers are starting, which takes some seconds
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, told = run.communicate(timeout=120)
-    assert run.returncode == 130 and "the same command goes on from here" in told
+    assert run.returncode == 130 and "the same command resumes from here" in told
     subprocess.run(command, check=True, capture_output=True)
     ready(crops, tmp_path / "whole")
-    assert (tmp_path / "out/affectnet.parquet").read_bytes() == (tmp_path / "whole/affectnet.parquet").read_bytes()
+    assert bytes_of(tmp_path / "out/affectnet.parquet") == bytes_of(tmp_path / "whole/affectnet.parquet")
 
 
 def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
@@ -153,7 +159,7 @@ def test_a_second_run_does_nothing_and_says_so(drawn_raw, drawn_manifest):
 
 def test_a_manifest_of_other_options_is_not_replaced_unasked(drawn_raw, tmp_path):
     prepare(CKPLUS, drawn_raw, tmp_path)
-    with pytest.raises(EarlierError, match="--overwrite replaces it, doing again only"):
+    with pytest.raises(OverwriteError, match="--overwrite replaces it, doing again only"):
         prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c")
     summary = prepare(CKPLUS, drawn_raw, tmp_path, protocol_name="dice_ckplus_7c", overwrite=True)
     assert summary.protocol == "dice_ckplus_7c" and "neutral" not in summary.expressions
@@ -170,5 +176,5 @@ def test_a_raw_folder_without_a_labelled_image_is_refused(drawn_raw, tmp_path):
 def test_one_and_two_processes_give_the_same_bytes(drawn_raw, tmp_path):
     one = prepare(CKPLUS, drawn_raw, tmp_path / "one", engine=Engine("local", 1))
     two = prepare(CKPLUS, drawn_raw, tmp_path / "two", engine=Engine("local", 2))
-    assert (tmp_path / "one/ckplus.parquet").read_bytes() == (tmp_path / "two/ckplus.parquet").read_bytes()
+    assert bytes_of(tmp_path / "one/ckplus.parquet") == bytes_of(tmp_path / "two/ckplus.parquet")
     assert dataclasses.replace(one, manifest="") == dataclasses.replace(two, manifest="")

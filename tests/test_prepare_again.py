@@ -5,13 +5,14 @@ import shutil
 from functools import partial
 
 import pytest
+from manifest_files import bytes_of
 
 from fertools.datasets import DATASETS
 from fertools.faces import detector
 from fertools.folds.make_folds import make_folds
 from fertools.preparation import chunks
 from fertools.preparation.prepare import prepare
-from fertools.preparation.previous import EarlierError
+from fertools.preparation.previous import OverwriteError
 from manifests import files, schema
 
 ready = partial(prepare, DATASETS["affectnet"], published=True)  # no detector: fast
@@ -50,7 +51,7 @@ def again(raw, out, **options):
 def same_as_fresh(raw, out, **options):
     fresh = out.parent / f"fresh{len(list(out.parent.iterdir()))}"
     ready(raw, fresh, **options)
-    return (fresh / "affectnet.parquet").read_bytes() == (out / "affectnet.parquet").read_bytes()
+    return bytes_of(fresh / "affectnet.parquet") == bytes_of(out / "affectnet.parquet")
 
 
 def label_of(image):
@@ -83,13 +84,13 @@ def change(raw, what):
     ("what", "num_made"), [("added", 1), ("removed", 0), ("changed", 1), ("no image", 1), ("another label", 1)]
 )
 def test_what_changed_is_done_again_and_nothing_else(what, num_made, raw, out):
-    before = (out / "affectnet.parquet").read_bytes()
+    before = bytes_of(out / "affectnet.parquet")
     change(raw, what)
     made, summary = again(raw, out)
     assert made == num_made and not summary.up_to_date
-    assert (out / "affectnet.parquet").read_bytes() != before and same_as_fresh(raw, out)
+    assert bytes_of(out / "affectnet.parquet") != before and same_as_fresh(raw, out)
     assert again(raw, out)[1].up_to_date
-    assert len(list(out.iterdir())) == 2  # the manifest and its ledger: no rest of what it replaced
+    assert len(list(out.iterdir())) == 3  # rows, crops, ledger: no rest of what it replaced
 
 
 def test_a_file_that_was_only_touched_is_hashed_and_its_row_stays(raw, out, monkeypatch):
@@ -118,11 +119,11 @@ def test_a_file_of_the_same_size_and_time_is_told_by_its_hash_on_request(raw, ou
 def test_folds_are_not_lost_unasked(what, raw, out):
     manifest = out / "affectnet.parquet"
     make_folds(manifest, 4, "standardize", seed=0)
-    before = manifest.read_bytes()
+    before = bytes_of(manifest)
     change(raw, what)
-    with pytest.raises(EarlierError, match=r"its folds would not fit its rows any more; .* fertools make-folds"):
+    with pytest.raises(OverwriteError, match=r"its folds would not fit its rows any more; .* fertools make-folds"):
         again(raw, out)
-    assert manifest.read_bytes() == before
+    assert bytes_of(manifest) == before
     made, _ = again(raw, out, overwrite=True)
     assert made == (what != "removed") and same_as_fresh(raw, out)
 
@@ -145,12 +146,12 @@ def test_folds_stay_where_rows_stay(raw, out):
 
 def test_another_crop_or_other_weights_do_all_again_when_asked(raw, out, monkeypatch):
     crop = schema.Crop(256, "eyes-nose", "rgb")
-    with pytest.raises(EarlierError, match=r"other options or weights .*--overwrite .*--manifests DIR keeps both"):
+    with pytest.raises(OverwriteError, match=r"other options or weights .*--overwrite .*--manifests DIR keeps both"):
         again(raw, out, crop=crop)
     made, summary = again(raw, out, crop=crop, overwrite=True)
     assert made == summary.usable and same_as_fresh(raw, out, crop=crop)
     monkeypatch.setattr(detector, "provenance", lambda: {"weights_sha256": "other"})
-    with pytest.raises(EarlierError, match="other options or weights"):
+    with pytest.raises(OverwriteError, match="other options or weights"):
         prepare(DATASETS["affectnet"], raw, out, crop=crop)
 
 

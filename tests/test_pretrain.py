@@ -13,12 +13,13 @@ from test_lfw_bin import by_python_2, encoded
 from typer.testing import CliRunner
 
 from manifests import files, schema
+from manifests.crop import DEFAULT_CROP
 from trainer.cli.main import app
 from trainer.data.identities import read_people
 from trainer.errors import TrainerError
 from trainer.methods.config import ConfigError
 from trainer.methods.pretrained import key_layouts, weights
-from trainer.networks.encoder import Encoder
+from trainer.networks.resnet import ResNet
 from trainer.runs.run import Run
 from trainer.training import pretrain
 from trainer.training.pretrain import PretrainSpec
@@ -49,7 +50,7 @@ def make(path, num_people=24, num_faces=4, named=True, align="five-points"):
                 | {
                     "face_id": f"{person}/{take}", "dataset": "set", "usable": True, "source": "drawn",
                     "subject": f"set/{person:02d}" if named else None,
-                    "image": {"bytes": files.encode_image(image.clip(0, 255).astype(np.uint8)), "path": "x.pgm"},
+                    "image": {"bytes": DEFAULT_CROP.encode(image.clip(0, 255).astype(np.uint8)), "path": "x.pgm"},
                 }
             )  # fmt: skip
     about = {"commit": None, "summary": {"protocol": "all", "drawn": True}, "title": "Squares", "licence": "none"}
@@ -110,7 +111,7 @@ def test_the_weights_fit_an_encoder_and_say_what_they_are(trained):
     _, run = trained
     path = str(run / "weights.safetensors")
     read = weights.read(path)
-    encoder = Encoder(64, 4)
+    encoder = ResNet("resnet18", 1, 64, 4)
     fitted = key_layouts.fit(read.tensors, encoder.state_dict())
     untouched = {name for name in encoder.state_dict() if name not in fitted.tensors}
     assert untouched == {"fc.weight", "fc.bias"} == set(fitted.about["kept"])

@@ -9,15 +9,15 @@ from trainer.evaluation.metrics.retrieval import retrieval
 def test_an_ideal_code_shows_its_factor_and_hides_the_other():
     expression, identity = codes_of(expressions, 0.1), codes_of(subjects, 0.1)
     assert expression_probe(expression[:48], expressions[:48], expression[48:], expressions[48:])["accuracy"] == 1
-    assert identity_probe(identity, subjects, sequences)["accuracy"] == 1
-    read = identity_probe(expression, subjects, sequences)
+    assert identity_probe(identity, subjects, expressions, sequences)["accuracy"] == 1
+    read = identity_probe(expression, subjects, expressions, sequences)
     assert read["chance"] == 1 / PEOPLE and read["accuracy"] < 3 / PEOPLE
     assert expression_probe(identity[:48], expressions[:48], identity[48:], expressions[48:])["accuracy"] < 0.7
 
 
 def test_a_useless_code_shows_nothing():
     noise = codes_of(np.array(["same"] * len(subjects)), 1)
-    assert identity_probe(noise, subjects, sequences)["accuracy"] < 3 / PEOPLE
+    assert identity_probe(noise, subjects, expressions, sequences)["accuracy"] < 3 / PEOPLE
     found = retrieval(noise, subjects, sequences)
     assert found["precision@5"] == pytest.approx(found["chance"], abs=0.06)
 
@@ -25,23 +25,24 @@ def test_a_useless_code_shows_nothing():
 def test_the_trap_a_code_of_the_recording_is_not_taken_for_the_person():
     """Frames of one sequence look alike; a probe with a sequence on both sides would read the person from that."""
     recording = codes_of(sequences, 0.01)
-    assert identity_probe(recording, subjects, sequences)["accuracy"] < 3 / PEOPLE
+    assert identity_probe(recording, subjects, expressions, sequences)["accuracy"] < 3 / PEOPLE
     found = retrieval(recording, subjects, sequences)
     assert found["precision@1"] < found["chance"] + 0.15
 
 
 def test_people_of_one_sequence_are_not_judged():
     one = np.where(subjects == "p0", "p0/0", sequences)
-    assert identity_probe(codes_of(subjects, 0.1), subjects, one)["people"] == PEOPLE - 1
-    alone = identity_probe(codes_of(subjects, 0.1), subjects, subjects)
+    assert identity_probe(codes_of(subjects, 0.1), subjects, expressions, one)["people"] == PEOPLE - 1
+    alone = identity_probe(codes_of(subjects, 0.1), subjects, expressions, subjects)
     assert alone["people"] == 0 and np.isnan(alone["accuracy"])
 
 
 def test_the_best_of_three_probes_is_held_against_the_best_of_three_by_chance():
-    ideal = identity_probe(codes_of(subjects, 0.1), subjects, sequences)
+    ideal = identity_probe(codes_of(subjects, 0.1), subjects, expressions, sequences)
     assert ideal["maximum"] == ideal["normalised"] == 1
     useless = [
-        identity_probe(codes_of(np.zeros(len(subjects)), 1, seed), subjects, sequences, seed) for seed in range(5)
+        identity_probe(codes_of(np.zeros(len(subjects)), 1, seed), subjects, expressions, sequences, seed)
+        for seed in range(5)
     ]
     for read in useless:
         assert read["maximum"] == max(read[name] for name in ("accuracy", "mlp", "knn"))
@@ -136,4 +137,4 @@ def test_a_factor_without_two_values_or_three_people_is_undefined():
 
 def test_many_people_of_two_sequences_are_read_without_a_warning():
     people = np.repeat([f"p{person}" for person in range(30)], 2)
-    assert identity_probe(codes_of(people, 0.1), people, np.arange(60))["accuracy"] > 0.9
+    assert identity_probe(codes_of(people, 0.1), people, np.full(60, "joy"), np.arange(60))["accuracy"] > 0.9

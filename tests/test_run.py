@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from small_runs import CPU, cut_short, run_spec, silent, timeless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from manifests import atomic
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import probes
 from trainer.runs.run import CHECKPOINTS, Run
@@ -77,8 +78,8 @@ def test_killed_between_any_two_files_it_ends_the_same(patterns, whole, tmp_path
 
     with seen_before_each_change(disturbed, copy):
         library.fit(ask, disturbed, CPU, silent)
-    moments = {path.name for runs in left for path in runs.rglob("*.part")}
-    assert len(left) >= 17 and moments >= {f".{name}.part" for name in (*ENDS, *WITH_THEM)}
+    moments = {path.name[1:].rsplit(".", 2)[0] for runs in left for path in runs.rglob("*.part")}
+    assert len(left) >= 17 and moments >= {*ENDS, *WITH_THEM}
     for runs in left:
         assert_same(library.fit(ask, runs, CPU, silent), whole)
 
@@ -94,8 +95,8 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_serves(pattern
     newest, before = (run.folder / name for name in CHECKPOINTS)
     newest.write_bytes(newest.read_bytes()[:-100])
     assert Run(run.folder).checkpoint().progress["epoch"] == 1
-    assert "checkpoint.safetensors is not whole" in (told := capsys.readouterr().err)
-    assert "going on from checkpoint-before.safetensors" in told
+    assert "checkpoint.safetensors is not complete" in (told := capsys.readouterr().err)
+    assert "resuming from checkpoint-before.safetensors" in told
     assert before.exists()
     with seen_before_each_change(run.folder, lambda: Run(run.folder).trained or Run(run.folder).checkpoint().progress):
         resumed = library.fit(ask, tmp_path, CPU, silent)
@@ -150,7 +151,7 @@ def test_a_weight_that_is_not_finite_leaves_the_checkpoint_as_it_was(value, tmp_
     before = (tmp_path / CHECKPOINTS[0]).read_bytes()
     with torch.no_grad():
         module.weight[1, 0] = value
-    with pytest.raises(TrainerError, match=r"weights.weight is not finite any more.*a smaller learning_rate"):
+    with pytest.raises(TrainerError, match=r"weights.weight is no longer finite.*a smaller learning_rate"):
         run.save(module, [], {"epoch": 2}, {})
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINTS[0]]
     assert (tmp_path / CHECKPOINTS[0]).read_bytes() == before
@@ -175,6 +176,7 @@ def test_a_full_disk_is_told_at_every_file_and_then_the_run_ends_the_same(patter
     ask = run_spec(patterns, "resnet")
     folder = tmp_path / ask.name()
     folder.mkdir()
+    monkeypatch.setattr(atomic, "temporary_name", lambda name: f".{name}.part")
 
     def refused(name):
         with pytest.raises(TrainerError, match=rf"{name} cannot be written \(.*\); .* Free space, .* same command"):
@@ -182,8 +184,8 @@ def test_a_full_disk_is_told_at_every_file_and_then_the_run_ends_the_same(patter
         assert not list(folder.glob(".*")), "half-written files are left"
 
     def full(name):
-        part = "events.out.tfevents.1000000000.000000" if "events" in name else f".{name}.part"
-        (folder / part).symlink_to(FULL)
+        path = folder / ("events.out.tfevents.1000000000.000000" if "events" in name else f".{name}.part")
+        path.symlink_to(FULL)
         refused(name)
 
     full("provenance.json")

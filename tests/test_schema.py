@@ -7,8 +7,14 @@ from manifests import schema
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError
 
 
+def check(faces, crop=DEFAULT_CROP):
+    """Hold faces against the rules of rows and of images."""
+    schema.check_rows(faces.drop_columns("image"))
+    schema.check_images(faces, crop)
+
+
 def test_sound_faces_pass(make_faces):
-    schema.check(make_faces(subject=["a", "b"], fold=[1, 2]))
+    check(make_faces(subject=["a", "b"], fold=[1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -24,16 +30,16 @@ def test_sound_faces_pass(make_faces):
 )
 def test_each_broken_rule_is_refused(make_faces, columns, message):
     with pytest.raises(ManifestError, match=message):
-        schema.check(make_faces(**columns))
+        check(make_faces(**columns))
 
 
 def test_a_face_of_no_expression_is_allowed(make_faces):
-    schema.check(make_faces(expression=["anger", None]))
+    check(make_faces(expression=["anger", None]))
 
 
 def test_other_columns_are_refused(make_faces):
     with pytest.raises(ManifestError, match="are not"):
-        schema.check(make_faces(subject=["a"]).drop_columns("fold"))
+        check(make_faces(subject=["a"]).drop_columns("fold"))
 
 
 def pairs(*rows):
@@ -132,23 +138,23 @@ def test_an_unknown_crop_names_the_known_ones(crop, words):
 
 def test_images_of_another_crop_than_the_manifests_are_refused(make_faces):
     large = Crop(256)
-    schema.check(make_faces(large, subject=["a"]), large)
+    check(make_faces(large, subject=["a"]), large)
     with pytest.raises(ManifestError, match="is usable without an image of 82959 bytes"):
-        schema.check(make_faces(subject=["a"]), large)
+        check(make_faces(subject=["a"]), large)
 
 
 def test_the_grey_of_a_colour_is_its_luma_and_of_a_grey_itself():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 288, 288, 3), dtype=np.uint8)
     theirs = [np.asarray(Image.fromarray(picture).convert("L"), int) for picture in pixels]
-    assert np.abs(Crop(256).of(pixels) - np.array(theirs)).max() <= 1
+    assert np.abs(Crop(256).resample(pixels) - np.array(theirs)).max() <= 1
     grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None, None], (1, 256, 288, 3))[:, :, :256]
-    np.testing.assert_array_equal(Crop(256).of(grey), grey[..., 0])
+    np.testing.assert_array_equal(Crop(256).resample(grey), grey[..., 0])
 
 
 def test_a_smaller_crop_is_the_mean_of_what_its_pixels_cover():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 288, 288, 3), dtype=np.uint8)
     pixels[:, :2, :2] = 255  # whose sum is more than a byte
     means = pixels.reshape(2, 144, 2, 144, 2, 3).mean((2, 4))
-    assert np.abs(Crop(128, color="rgb").of(pixels) - means).max() <= 0.5
-    assert Crop(128, color="rgb").of(pixels)[0, 0, 0].tolist() == [255] * 3
-    assert Crop(256, color="rgb").of(pixels) is pixels
+    assert np.abs(Crop(128, color="rgb").resample(pixels) - means).max() <= 0.5
+    assert Crop(128, color="rgb").resample(pixels)[0, 0, 0].tolist() == [255] * 3
+    assert Crop(256, color="rgb").resample(pixels) is pixels

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from small_runs import CPU, run_spec, silent
 
-from trainer.evaluation.reporting import comparison
+from trainer.evaluation.reporting import comparison, comparison_page
 from trainer.runs.run import Run, RunError
 from trainer.training.fit import fit
 
@@ -61,8 +61,16 @@ def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path
     told = found["mcnemar"]
     right = {name: sum(accuracy[name, fold]["correct"] for fold in (2, 3)) for name in ("dicefer", "resnet")}
     assert told["only_first"] - told["only_second"] == right["dicefer"] - right["resnet"]
-    text = comparison.write(runs, tmp_path / "report.html")
-    assert "2 paired runs" in text and "McNemar" in text and "2 paired runs" in (tmp_path / "report.html").read_text()
+    text = comparison_page.write(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "2 paired runs" in text and "McNemar" in text and "2 paired runs" in page
+    assert all(
+        "interval" not in difference for difference in found["differences"].values()
+    )  # of two runs there is none
+    assert (
+        page.startswith("<!doctype html>") and '<meta name="viewport"' in page and "prefers-color-scheme: dark" in page
+    )
+    assert all(f'href="{run.folder.name}/report.html"' in page for run in runs)
 
 
 def test_runs_without_a_common_fold_are_not_compared(patterns, tmp_path):

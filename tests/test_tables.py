@@ -108,7 +108,7 @@ def test_every_drawn_cell_is_marked_and_has_no_difference(form):
 def test_html_shows_names_as_they_are_and_is_well_formed():
     page = Page(to_html(TABLE))
     assert page.words.count(HARD) == 2 and f"Accuracy, {HARD}" in page.words
-    assert page.cells == [3, 3, 3, 3] and "i" not in page.tags and "style" not in to_html(TABLE)
+    assert page.cells == [3, 3, 3, 3, 3] and "i" not in page.tags and "style" not in to_html(TABLE)
 
 
 def test_markdown_keeps_its_columns_and_takes_no_name_for_markup():
@@ -155,3 +155,36 @@ def test_a_bare_value_is_refused(values, words):
 def test_a_stand_in_cannot_reproduce():
     with pytest.raises(AssertionError, match="not comparable: drawn faces"):
         replace(STAND_IN, verdict="reproduced")
+
+
+QUOTED = Cell(0.98, quoted=True, printed_decimals=0)
+
+
+@every_form
+def test_a_quoted_number_stands_as_printed_and_needs_nothing(form):
+    text = form(one(QUOTED))
+    assert "printed 98" in text and "98.00" not in text and "needs" not in text and "not run" not in text
+
+
+@every_form
+def test_measured_rows_come_first_then_quoted_then_those_not_run(form):
+    rows = (Row("absent", (ABSENT,)), Row("quoted", (QUOTED,)), Row("measured", (MEASURED,)))
+    text = form(replace(TABLE, title="t", columns=TABLE.columns[:1], rows=rows, notes=()))
+    assert text.index("measured") < text.index("quoted") < text.index("absent")
+
+
+def test_html_folds_what_was_not_run_and_all_where_nothing_was():
+    rows = (Row("measured", (MEASURED,)), Row("absent", (ABSENT,)))
+    text = to_html(replace(TABLE, columns=TABLE.columns[:1], rows=rows))
+    assert text.index("measured") < text.index("<details>") < text.index("absent")
+    nothing = to_html(replace(TABLE, columns=TABLE.columns[:1], rows=rows[1:]))
+    assert nothing.count("<details>") == 2 and "Nothing of this was run here" in nothing
+    assert Page(nothing).cells == [2, 2]
+
+
+@every_form
+def test_what_made_a_table_is_its_last_sentence(form):
+    made = {"date": "2026-11-30", "commit": "abc", "processor": {"model": "A 1", "instruction_set": "AVX2"},
+            "threads": 2, "options": {"folds": "1,2"}, "code": None}  # fmt: skip
+    text = form(replace(one(MEASURED), made=made))
+    assert "2026-11-30 at commit abc on A 1 (AVX2, 2 threads), with folds=1,2. The code that trained" in text

@@ -9,10 +9,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fertools import cli
-from fertools.checks.release_report import SHOWN, describe
+from fertools.checks.release_report import describe
 from fertools.checks.verify import CHUNK, verify
 from fertools.datasets import ckplus
 from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below
+from fertools.datasets.reasons import EXAMPLES
 from fertools.faces import images
 
 NAMES = {"a": "anger", "f": "fear"}
@@ -40,6 +41,7 @@ def toy_samples(root, labels):
 
 def toy(**changes):
     facts = dict(name="toy", title="Toy", source="", licence="", layout="", labels=NAMES, examples={}, example_texts={})
+    facts |= dict(companions=re.compile(r"(list\.txt|all\.csv|part\.png)$"))
     release = Release(name="first", counts=COUNTS, subjects=2)
     return Dataset(**(facts | {"samples": toy_samples, "releases": (release,)} | changes))
 
@@ -294,11 +296,11 @@ def test_a_video_may_stand_still_and_a_face_beside_another_is_no_copy(tmp_path):
 
 
 def test_of_each_kind_the_first_are_named_and_the_rest_counted(raw):
-    for number in range(SHOWN + 5):
+    for number in range(EXAMPLES + 5):
         (raw / f"{number:02}.txt").write_text("x")
     words = describe(verify(toy(), raw)).splitlines()
-    assert "extra, or not usable: 25" in words and "  19.txt: not known" in words and "  20.txt: not known" not in words
-    assert words[-1] == "  and 5 more; --json names all"
+    assert "extra, or not usable: 10" in words and "  04.txt: not known" in words and "  05.txt: not known" not in words
+    assert words[-1] == "    and 5 more like these; --json names all"
 
 
 def test_the_table_is_aligned_and_adds_up(raw):

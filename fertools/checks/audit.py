@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +62,7 @@ class Report:
     worst: dict[str, list[Pair]]  # kind: the pairs that are most alike
     against: str | None = None  # another manifest, all of which stands for the training part
     unknown: list[str] = field(default_factory=list)  # files on a list that the manifest does not have
+    notes: list[str] = field(default_factory=list)  # how the list was read
 
 
 def audit(
@@ -92,7 +92,7 @@ def audit(
         licence=metadata.get("licence", "not known"), groups=metadata.get("groups"), splits=audited,
         total=pooled(audited),
         worst=_worst(faces, chosen, keys, copies, lambda row: pictures[np.searchsorted(seen, row)]),
-        unknown=of_list.unknown if of_list else [],
+        unknown=of_list.unknown if of_list else [], notes=of_list.notes if of_list else [],
     )  # fmt: skip
 
 
@@ -225,6 +225,7 @@ def describe(report: Report) -> str:
         lines += [f"  {kind}: {pair.test} and {pair.other}" for pair in pairs[:3]]
     if report.unknown:
         lines.append(f"  {len(report.unknown)} listed files are not in the manifest: {', '.join(report.unknown[:3])}")
+    lines += [f"  {note}" for note in report.notes]
     if report.drawn:
         lines.append("  drawn faces, a stand-in: not the dataset")
     return "\n".join(lines)
@@ -232,6 +233,8 @@ def describe(report: Report) -> str:
 
 def page(report: Report) -> str:
     """Return an audit as one HTML page that needs no other file."""
+    import jinja2
+
     paths = [Path(path) for path in (report.manifest, report.against) if path]
     places = {
         face_id: (path, row)

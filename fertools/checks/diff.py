@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from manifests import faces as crops
 from manifests import files
 from manifests.schema import ManifestError
 
@@ -69,7 +70,7 @@ def diff(a: Path, b: Path) -> Difference:
     rows_a = np.flatnonzero(pc.is_valid(at))
     rows_b = at.drop_null().to_numpy().astype(np.int64)
     in_both = ids.take(pa.array(rows_a))
-    names_a, names_b = (pq.read_schema(path).names for path in (a, b))
+    names_a, names_b = ([*pq.read_schema(path).names, "image"] for path in (a, b))
     columns = []
     for name in names_a:
         if name in names_b and name != "face_id":
@@ -110,9 +111,8 @@ def _column(manifest: Path, name: str) -> pa.ChunkedArray:
     if name != "image":
         return pq.read_table(manifest, columns=[name])[name]
     hashes: list[bytes | None] = []
-    with pq.ParquetFile(manifest) as file:
-        for group in range(file.num_row_groups):  # iter_batches would hold what it has read until its end
-            hashes += map(_hash, file.read_row_group(group, [name])[name].to_pylist())
+    for images in crops.stored(manifest, np.arange(pq.read_metadata(manifest).num_rows)):
+        hashes += map(_hash, images.to_pylist())
     return pa.chunked_array([pa.array(hashes, pa.binary(32))])
 
 

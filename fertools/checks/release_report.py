@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from fertools.datasets.base import Dataset, Release
+from fertools.datasets.reasons import grouped
 
 KINDS = {  # of findings, as they are told
     "exchanged": "parts exchanged",
@@ -18,7 +19,6 @@ KINDS = {  # of findings, as they are told
     "undecodable": "undecodable",
     "extra": "extra, or not usable",
 }
-SHOWN = 20  # of each kind, in words
 
 Counts = Mapping[tuple[str, str | None], int]  # part, published label: how many
 Labels = Mapping[str | None, int]  # published label: how many
@@ -61,6 +61,7 @@ class Verdict:
     deep: bool  # every image was hashed and decoded
     drawn: bool  # a stand-in made by `fertools draw`
     findings: list[Finding]  # in the order of their kinds, by path
+    notes: list[str] = field(default_factory=list)  # how labels, names and people were read
 
 
 # --- counts
@@ -156,9 +157,8 @@ def describe(verdict: Verdict) -> str:
     for kind, title in KINDS.items():
         found = [finding for finding in verdict.findings if finding.kind == kind]
         lines += [f"{title}: {len(found)}"] if found else []
-        lines += [f"  {item.path}: {item.reason}" if item.path else f"  {item.reason}" for item in found[:SHOWN]]
-        if len(found) > SHOWN:
-            lines.append(f"  and {len(found) - SHOWN} more; --json names all")
+        lines += [f"  {line}" for line in grouped((item.path, item.reason) for item in found)]
+    lines += verdict.notes
     if not verdict.findings:
         looked = "every image decodes, no two are equal" if verdict.deep else "no image was opened; --deep opens them"
         lines.append(f"{'complete' if verdict.release else 'nothing is amiss'}; {looked}")

@@ -1,10 +1,9 @@
 """Who trains, validates and tests: a manifest's folds, its official split, a user's own list, or a rule of places."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
+from fertools.inputs.expressions import part_of
+from fertools.inputs.names import SourceIndex
+from fertools.inputs.table import Broken, open_table
 from manifests import schema
+from manifests.text import printable
 
 PARTS = ("train", "validation", "test")
-MAX_BYTES = 500_000_000  # of a list
+COLUMNS = {
+    "file": ("path", "filename", "file_name", "source", "image", "image_path"),
+    "part": ("split", "set", "subset", "usage", "partition"),
+    "fold": ("fold_id",),
+}
 Integers = NDArray[np.int64]
 
 
@@ -39,6 +46,7 @@ class Listed:
 
     splits: list[Split]
     unknown: list[str]
+    notes: list[str]  # how the list was read, where that is not plain
 
 
 def of_manifest(faces: pa.Table, folds: Sequence[int] = ()) -> list[Split]:
@@ -72,25 +80,27 @@ def of_list(path: Path, faces: pa.Table, folds: Sequence[int] = ()) -> Listed:
     Raises:
         SplitError: no such file, no such list, or a fold without test or training part.
     """
-    usable, by_source, by_name = np.array(faces["usable"]), defaultdict(list), defaultdict(set)
+    usable, by_source = np.array(faces["usable"]), defaultdict(list)
     for row, source in enumerate(faces["source"].to_pylist()):
         by_source[source].append(row)
-        by_name[PurePosixPath(source).name].add(source)
+    index = SourceIndex(by_source)
     rows: dict[str, dict[str, list[int]]] = defaultdict(lambda: {part: [] for part in PARTS})
-    unknown = []
-    for line, file, part, fold in _lines(path):
-        alike = by_name.get(PurePosixPath(file).name, set())
-        ends = {source for source in alike if f"/{source}".endswith(f"/{file}") or file.endswith(f"/{source}")}
-        sources = {file} if file in by_source else ends
-        if len(sources) > 1:
-            raise SplitError(f"{path} line {line}: {file!r} may be {' or '.join(sorted(sources)[:2])}; give its path")
+    unknown: list[str] = []
+    notes: list[str] = []
+    for line, file, part, fold in _lines(path, notes):
+        if len(sources := index.find(file)) > 1:
+            either = " or ".join(sources[:2])
+            raise SplitError(f"{printable(path)} line {line}: {printable(file)!r} may be {either}; give its path")
         if not sources:
-            unknown.append(file)
+            unknown.append(printable(file))
         for source in sources:
             rows[fold][part] += [row for row in by_source[source] if usable[row]]
+    if index.num_folded:
+        notes.append(f"{index.num_folded} names match a face only without case, blanks or Unicode form")
     wanted = {str(fold) for fold in folds}
     if missing := wanted - set(rows):
-        raise SplitError(f"{path} has no fold {', '.join(sorted(missing))}; it has {', '.join(sorted(rows)) or 'none'}")
+        known = ", ".join(sorted(rows)) or "none"
+        raise SplitError(f"{printable(path)} has no fold {', '.join(sorted(missing))}; it has {known}")
     if not rows:
         raise SplitError(f"{path}: none of its files is in the manifest; it names {', '.join(unknown[:3]) or 'none'}")
     splits = []
@@ -104,28 +114,20 @@ def of_list(path: Path, faces: pa.Table, folds: Sequence[int] = ()) -> Listed:
                     **{name: np.unique(np.array(those, np.int64)) for name, those in parts.items()},
                 )
             )
-    return Listed(splits, unknown)
+    return Listed(splits, unknown, notes)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Yield line number, file, part and fold of each row of a list."""
-    if not path.is_file():
-        raise SplitError(f"{path}: no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise SplitError(f"{path}: {path.stat().st_size} bytes; a list of at most {MAX_BYTES} is read")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, skipinitialspace=True)
-            if not {"file", "part"} <= set(table.fieldnames or ()):
-                start = ",".join(table.fieldnames or ())[:60]
-                raise SplitError(f"{path} starts with {start!r}; expected a CSV with columns file,part (and fold)")
-            for row in table:
-                part = (row["part"] or "").strip().lower()
-                if part not in PARTS:
-                    raise SplitError(f"{path} line {table.line_num}: part {part!r}; known: {', '.join(PARTS)}")
-                yield table.line_num, row["file"].replace("\\", "/").strip(), part, (row.get("fold") or "").strip()
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SplitError(f"{path} is no CSV in UTF-8: {error}") from error
+def _lines(path: Path, notes: list[str]) -> Iterator[tuple[int, str, str, str]]:
+    """Yield line number, file, part and fold of each row of a list, and note how the list was read."""
+    table = open_table(path, COLUMNS, ("file", "part"))
+    notes += table.notes
+    for row in table.rows():
+        if isinstance(row, Broken):
+            raise SplitError(f"{printable(path)} line {row.line}: {row.reason}")
+        if (part := part_of(row.cells["part"])) is None:
+            written = printable(row.cells["part"], 40)
+            raise SplitError(f"{printable(path)} line {row.line}: part {written!r}; known: {', '.join(PARTS)}")
+        yield row.line, row.cells["file"], part, row.cells.get("fold", "")
 
 
 def contiguous(classes: Sequence[str], num_test: Mapping[str, int], num_folds: int = 10) -> list[Split]:

@@ -6,8 +6,9 @@ Of a file nothing is kept but its share in a count and, with `deep`, its name an
 import hashlib
 import os
 import signal
+import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,13 +27,16 @@ from fertools.checks.release_report import (
     differences,
     distance,
 )
-from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below
+from fertools.datasets.base import Dataset, Note, Quarantined, Release, Sample, files_below
+from fertools.datasets.survey import survey
 from fertools.errors import FertoolsError
 from fertools.faces import images
+from manifests.text import storable
 
 CHUNK = 64  # images that a process hashes and decodes at a time
 AHEAD = 4  # chunks that wait for each process
 
+Item = Sample | Quarantined | Note
 Progress = Callable[[int, int], None]  # images done, images in all
 Read = Callable[[Path, Sample], bytes]
 Looked = tuple[bytes, str | None]  # hash of an image; why it does not decode
@@ -43,6 +47,7 @@ def verify(
     raw: Path,
     *,
     labels: Path | None = None,
+    recode: Mapping[str, str] | None = None,
     deep: bool = False,
     workers: int = 1,
     progress: Progress = lambda *_: None,
@@ -52,12 +57,13 @@ def verify(
     Raises:
         DatasetError: the raw folder is not what its adapter expects.
     """
-    seen = _survey(dataset, raw, labels)
+    items = partial(survey, dataset, raw, labels, recode)
+    seen = _survey(dataset, raw, items())
     release = _release(dataset, raw, seen)
     parts = by_part(release, seen.counts(release))
     counts = compare(dataset, parts)
     known = {Path(), *(parent for folder in seen.folders for parent in (folder, *folder.parents))}
-    named = [file for finding in seen.findings for file in _by_file(raw, finding, known)]
+    named = list(_once(file for finding in seen.findings for file in _by_file(raw, finding, known)))
     findings = [*named, *(_unknown_folders(named, known, counts) if seen.folders else ())]
     if release:
         findings += differences(dataset, parts, named)
@@ -65,14 +71,14 @@ def verify(
             people = f"people: {len(seen.subjects)} found, {release.subjects} published"
             findings.append(Finding("count", None, people))
     if deep:
-        findings += _examine(dataset, raw, labels, seen, workers, progress)
+        findings += _examine(dataset, raw, items(), seen, workers, progress)
     order = list(KINDS)
     return Verdict(
         dataset=dataset.title, raw=str(raw), release=release.name if release else None,
         unit=release.unit if release else "images", counts=counts,
         absent=[part for part in release.counts if part not in parts] if release else [],
         subjects=len(seen.subjects), published_subjects=release.subjects if release else None,
-        images=seen.num_images, deep=deep, drawn=(raw / "drawn.json").exists(),
+        images=seen.num_images, deep=deep, notes=seen.notes, drawn=(raw / "drawn.json").exists(),
         findings=sorted(findings, key=lambda item: (order.index(item.kind), item.path or "")),
     )  # fmt: skip
 
@@ -98,15 +104,19 @@ class _Survey:
     subjects: set[str] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)  # that hold images
     findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def counts(self, release: Release | None) -> Counter[tuple[str, str | None]]:
         """Return how many of what a release counts, by part and label."""
         return Counter(self.sequences.values()) if release and release.unit == "sequences" else self.rows
 
 
-def _survey(dataset: Dataset, raw: Path, labels: Path | None) -> _Survey:
+def _survey(dataset: Dataset, raw: Path, items: Iterator[Item]) -> _Survey:
     seen, last = _Survey(), None
-    for item in dataset.samples(raw, labels):
+    for item in items:
+        if isinstance(item, Note):
+            seen.notes.append(item.text)
+            continue
         if isinstance(item, Quarantined):
             seen.findings += _quarantined(raw, item)
             continue
@@ -130,9 +140,9 @@ def _sized(raw: Path, path: Path) -> Iterator[Finding]:
     """Yield what a file's size tells."""
     try:
         if not (raw / path).stat().st_size:
-            yield Finding("empty", path.as_posix(), "the file is empty")
+            yield Finding("empty", storable(path), "the file is empty")
     except OSError as error:
-        yield Finding("missing", path.as_posix(), f"not there: {error.strerror}")
+        yield Finding("missing", storable(path), f"not there: {error.strerror}")
 
 
 def _quarantined(raw: Path, item: Quarantined) -> Iterator[Finding]:
@@ -144,7 +154,7 @@ def _quarantined(raw: Path, item: Quarantined) -> Iterator[Finding]:
         filled = any(files_below(raw, item.path)) if target.is_dir() else target.stat().st_size
         kind = "extra" if filled else "empty"
     if kind != "aside":
-        yield Finding(kind, item.path.as_posix(), item.reason)
+        yield Finding(kind, storable(item.path), storable(item.reason))
 
 
 def _by_file(raw: Path, finding: Finding, known: Set[Path]) -> Iterator[Finding]:
@@ -155,7 +165,18 @@ def _by_file(raw: Path, finding: Finding, known: Set[Path]) -> Iterator[Finding]
         return
     for file in files_below(raw, path):
         name = file.path if isinstance(file, Quarantined) else file
-        yield Finding("extra", name.as_posix(), finding.reason)
+        yield Finding("extra", storable(name), finding.reason)
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings, a file that is extra for two reasons once: its own, or its folder's."""
+    extra: set[str | None] = set()
+    for finding in findings:
+        if finding.kind == "extra" and finding.path in extra:
+            continue
+        if finding.kind == "extra" and "row " not in finding.reason and "line " not in finding.reason:
+            extra.add(finding.path)
+        yield finding
 
 
 def _unknown_folders(findings: Sequence[Finding], known: Set[Path], counts: Sequence[Count]) -> Iterator[Finding]:
@@ -174,16 +195,16 @@ def _unknown_folders(findings: Sequence[Finding], known: Set[Path], counts: Sequ
 
 
 def _examine(
-    dataset: Dataset, raw: Path, labels: Path | None, seen: _Survey, workers: int, progress: Progress
+    dataset: Dataset, raw: Path, items: Iterator[Item], seen: _Survey, workers: int, progress: Progress
 ) -> Iterator[Finding]:
     """Hash and decode every image; yield what does not decode and what has the bytes of another."""
     told = {finding.path for finding in seen.findings}
     first: dict[bytes, tuple[str, str | None, str | None]] = {}  # hash: name, split, sequence
-    samples = (item for item in dataset.samples(raw, labels) if isinstance(item, Sample) and _is_first(item))
+    samples = (item for item in items if isinstance(item, Sample) and _is_first(item))
     looked = _look(partial(_look_at, raw, dataset.read), samples, workers if seen.num_images > CHUNK else 1)
     for done, (sample, (digest, error)) in enumerate(looked, 1):
         progress(done, seen.num_images)
-        name = sample.path.as_posix() + ("" if sample.place is None else f"@{sample.place}")
+        name = storable(sample.path) + ("" if sample.place is None else f"@{sample.place}")
         if name in told:
             continue
         if error:
@@ -236,7 +257,9 @@ def _look_at(raw: Path, read: Read | None, chunk: Sequence[Sample]) -> list[Look
         try:
             data = read(raw, sample) if read and sample.place is not None else images.read_bytes(raw, sample.path)
             digest = hashlib.sha256(data).digest()
-            images.decode(data)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's, which name no file
+                images.decode(data)
         except (FertoolsError, OSError) as refusal:
             error = str(refusal)
         found.append((digest, error))

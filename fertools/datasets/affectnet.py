@@ -6,23 +6,15 @@ AffectNet+, the crops with more annotations. Mollahosseini et al. 2019, doi:10.1
 arXiv:2410.22506.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fertools.datasets import affectnet_crops, affectnet_lists
+from fertools.datasets.affectnet_lists import LABELS
 from fertools.datasets.base import Dataset, DatasetError, Landmarks, Quarantined, Release, Sample, refuse_folder
 from fertools.datasets.readers import raw_folder
 
-LABELS = {  # 8 (none), 9 (uncertain) and 10 (no face) are labels of samples, and no expression
-    "0": "neutral",
-    "1": "happiness",
-    "2": "sadness",
-    "3": "surprise",
-    "4": "fear",
-    "5": "disgust",
-    "6": "anger",
-    "7": "contempt",
-}
 IMAGES = "manually_annotated_images"
 ASIDE = ("automatically_annotated.csv", "automatically_annotated_images", "no_human_annotated")
 DEPTH = 4  # of the folders that are looked for: wrapper/AffectNet+/human_annotated/train_set
@@ -30,8 +22,19 @@ LEAVES = ("images", "annotations")
 DERIVED = {*"01234567", "happy", "happiness"}  # some folders of copies that are sorted by class
 
 
-def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
-    """Yield every labelled face below root: in the order of the lists, or crops in path order."""
+def samples(
+    root: Path, labels: Path | None = None, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every labelled face below root: in the order of the lists, or crops in path order.
+
+    Args:
+        root: the raw folder.
+        labels: null.
+        recode: number as written -> as published; null: as published.
+
+    Raises:
+        DatasetError: no AffectNet, two layouts of it, or one that numbers its classes otherwise.
+    """
     assert labels is None, "AffectNet has its own labels"
     tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     lists, parts = _lists(root, tree), _parts(root, tree)
@@ -47,9 +50,9 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     if lists:
         if not (images := _only(root, tree, IMAGES)):
             raise refuse_folder(root / raw_folder.still_packed(tree), DATASET)
-        yield from affectnet_lists.samples(root, lists, images)
+        yield from affectnet_lists.samples(root, lists, images, recode)
     else:
-        yield from _crops(root, tree, parts)
+        yield from _crops(root, tree, parts, recode)
 
 
 def _only(root: Path, tree: raw_folder.Tree, *names: str) -> Path | None:
@@ -72,7 +75,9 @@ def _parts(root: Path, tree: raw_folder.Tree) -> dict[str, Path]:
     return {split: part for split, part in parts.items() if part and part in tree}
 
 
-def _crops(root: Path, tree: raw_folder.Tree, parts: Mapping[str, Path]) -> Iterator[Sample | Quarantined]:
+def _crops(
+    root: Path, tree: raw_folder.Tree, parts: Mapping[str, Path], recode: Mapping[str, str] | None
+) -> Iterator[Sample | Quarantined]:
     for name, split in (("train_set", "train"), ("val_set", "test")):
         if split not in parts:
             yield Quarantined(next(iter(parts.values())).with_name(name), f"missing: the {split} part is not read")
@@ -81,7 +86,7 @@ def _crops(root: Path, tree: raw_folder.Tree, parts: Mapping[str, Path]) -> Iter
         if lacking := [folder for folder in ("images", "annotations") if folder not in names]:
             yield Quarantined(parts[split], f"holds no folder {' or '.join(lacking)}; unpack it whole")
         else:
-            yield from affectnet_crops.samples(root, names["images"], names["annotations"], split)
+            yield from affectnet_crops.samples(root, names["images"], names["annotations"], split, recode)
 
 
 def _refusal(root: Path, tree: raw_folder.Tree) -> DatasetError:
@@ -118,7 +123,8 @@ DATASET = Dataset(
     licence="signed by a faculty member, research only",
     layout="Manually_Annotated_Images/689/<hash>.jpg ... with training.csv and validation.csv; or the crops "
     "train_set/images/12.jpg ... with train_set/annotations/12_exp.npy (AffectNet+: 12.json) ..., and val_set likewise",
-    labels=LABELS, samples=samples, drawable=True, landmarks=landmarks, release=release,
+    labels=LABELS, samples=samples, drawable=True, landmarks=landmarks, release=release, codes=LABELS,
+    companions=re.compile(r"(^|/)((training|validation)\.csv|annotations/[^/]*\.(npy|json))$", re.IGNORECASE),
     releases=(
         Release(
             name="photographs",

@@ -6,14 +6,18 @@ AffectNet+ has one JSON file instead: 12.json, with human-label, landmark-68 and
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fertools.datasets.affectnet_lists import CODES, five_points
+from fertools.datasets.affectnet_lists import CODES, LABELS, check_codes, five_points
 from fertools.datasets.base import DatasetError, Landmarks, Quarantined, Sample, files_below
 from fertools.datasets.readers import raw_folder
 from fertools.datasets.readers.npy import read_numbers
+from fertools.inputs.codes import numbers
+from manifests.text import printable
 
 SPLITS = {"train_set": "train", "val_set": "test", "valid_set": "test", "validation_set": "test"}
 ARRAY, JSON = "_exp.npy", ".json"
@@ -22,10 +26,34 @@ IMAGES = (".jpg", ".jpeg", ".png")
 MAX_JSON = 65_536  # bytes
 
 
-def samples(root: Path, images: Path, annotations: Path, split: str) -> Iterator[Sample | Quarantined]:
-    """Yield every crop of one part in path order, and what is annotated but not there."""
+def samples(
+    root: Path, images: Path, annotations: Path, split: str, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every crop of one part in path order, and what is annotated but not there.
+
+    Raises:
+        DatasetError: the classes are numbered otherwise than AffectNet's.
+    """
     annotated: dict[str, str] = {}  # image, by its name without ending -> what its annotation's name adds
     yield from _annotated(root, annotations, annotated)
+    items = list(_crops(root, images, annotations, annotated, split))
+    if not recode:
+        written = numbers(item.label or "" for item in items if isinstance(item, Sample))
+        check_codes(root / images.parent, written, tuple(LABELS), split)
+    code_of = recode or {code: code for code in CODES}
+    for item in items:
+        if isinstance(item, Quarantined):
+            yield item
+        elif (label := item.label or "") in code_of:
+            yield replace(item, label=code_of[label]) if recode else item
+        else:
+            yield Quarantined(item.path, f"the expression {printable(label, 20)!r} is not one of 0 to 10")
+
+
+def _crops(
+    root: Path, images: Path, annotations: Path, annotated: dict[str, str], split: str
+) -> Iterator[Sample | Quarantined]:
+    """Yield the crops with their labels as written."""
     ending = ARRAY if ARRAY in annotated.values() else JSON
     last = None
     for path in files_below(root, images):
@@ -75,9 +103,9 @@ def _crop(root: Path, path: Path, annotation: Path, split: str) -> Sample | Quar
             label = str(_read_json(root / annotation).get("human-label"))
     except DatasetError as error:
         return Quarantined(path, f"{annotation.name}: {error}")
-    if label not in CODES:
+    if not label.isdecimal() or len(label) > 2:
         return Quarantined(path, f"{annotation.name}: the expression {label[:20]!r} is not one of 0 to 10")
-    return Sample(path, CODES[int(label)], split=split)
+    return Sample(path, sys.intern(label), split=split)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """AffectNet of 2017: photographs of any size, and lists with a row a face: its box, 68 landmarks and expression."""
 
 import math
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fertools.datasets.base import Box, DatasetError, Landmarks, Quarantined, Sample, files_below
 from fertools.datasets.readers import raw_folder
+from fertools.inputs import codes
+from fertools.inputs.names import fold
+from manifests.text import printable
 
 SPLITS = {"training.csv": "train", "validation.csv": "test"}
 COLUMNS = (
@@ -19,19 +24,62 @@ COLUMNS = (
     "expression",
 )
 NUM_COLUMNS = 9  # valence and arousal, which are not read, are the last
-CODES = tuple(map(str, range(11)))  # 8 none, 9 uncertain, 10 no face: published labels, but no expression
+LABELS = {  # 8 (none), 9 (uncertain) and 10 (no face) are labels of samples, and no expression
+    "0": "neutral",
+    "1": "happiness",
+    "2": "sadness",
+    "3": "surprise",
+    "4": "fear",
+    "5": "disgust",
+    "6": "anger",
+    "7": "contempt",
+}
+CODES = tuple(map(str, range(11)))
+FREQUENCIES = {  # of the training part, as published
+    "neutral": 74874, "happiness": 134416, "sadness": 25459, "surprise": 14090, "fear": 6378, "disgust": 3803,
+    "anger": 24882, "contempt": 3750,
+}  # fmt: skip
 NUM_LANDMARKS = 68
 
 
-def samples(root: Path, lists: Mapping[str, Path], images: Path) -> Iterator[Sample | Quarantined]:
+def check_codes(where: Path, counts: Mapping[int, int], published: Sequence[str], split: str) -> None:
+    """Refuse classes that are numbered otherwise than AffectNet's.
+
+    Args:
+        where: the list or folder, for the message.
+        counts: number as written -> how many.
+        published: the numbers that there are.
+        split: train or test, in which all classes are equally frequent.
+
+    Raises:
+        DatasetError: they are; the message says how.
+    """
+    expressions = {code: num for code, num in counts.items() if str(code) in LABELS}
+    try:
+        codes.check(counts, {code: LABELS.get(code, "none") for code in published}, {})
+        codes.check(expressions, LABELS, FREQUENCIES if split == "train" else {})
+    except codes.CodesError as error:
+        raise DatasetError(f"{printable(where)}: {error}") from error
+
+
+def samples(
+    root: Path, lists: Mapping[str, Path], images: Path, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
     """Yield every row of the lists, in their order, then the images that none of them names.
 
     Args:
         root: the raw folder.
         lists: `training.csv`, `validation.csv` or both -> where it is.
         images: the folder of the images.
+        recode: number as written -> as published; null: as published.
+
+    Raises:
+        DatasetError: not a list of AffectNet, or one that numbers its classes otherwise.
     """
-    repeated = _repeated(root, lists)
+    repeated, counts = _repeated(root, lists)
+    for name, path in lists.items() if not recode else ():
+        check_codes(root / path, codes.numbers(counts[name]), CODES, SPLITS[name])
+    code_of = recode or {code: code for code in CODES}
     on_disk: dict[str, str] = {}
     yield from _list_images(root, images, on_disk)
     unlisted = set(on_disk)
@@ -43,14 +91,15 @@ def samples(root: Path, lists: Mapping[str, Path], images: Path) -> Iterator[Sam
             where = f"{name}, line {number}"
             if isinstance(cells, str):
                 yield Quarantined(lists[name], f"line {number}: {cells}")
-            elif (key := cells[0].lower()) not in on_disk:
+            elif (key := fold(cells[0])) not in on_disk:
                 inside = not cells[0].startswith("/") and ".." not in cells[0].split("/")
                 path = images / cells[0] if inside else lists[name]
-                yield Quarantined(path, f"{where}: {cells[0][:100]!r} is not found")
+                yield Quarantined(path, f"{where}: {printable(cells[0], 100)!r} is not found")
             else:
                 unlisted.discard(key)
-                face = _face(images / on_disk[key], cells, split, where)
-                yield _numbered(face, repeated[key], where) if key in repeated else face
+                face = _face(images / on_disk[key], [*cells[:6], code_of.get(_code(cells[6]), cells[6])], split, where)
+                box = ",".join(cells[1:5])
+                yield _numbered(face, repeated[key], box, where) if key in repeated else face
     if len(lists) == len(SPLITS):
         for key in sorted(unlisted):
             yield Quarantined(images / on_disk[key], "named in no list")
@@ -61,7 +110,7 @@ def _list_images(root: Path, images: Path, on_disk: dict[str, str]) -> Iterator[
     for path in files_below(root, images):
         if isinstance(path, Quarantined):
             yield path
-        elif (key := (name := path.as_posix().removeprefix(f"{images.as_posix()}/")).lower()) in on_disk:
+        elif (key := fold(name := path.as_posix().removeprefix(f"{images.as_posix()}/"))) in on_disk:
             yield Quarantined(path, f"differs from {on_disk[key]} in case only", "duplicate")
         else:
             on_disk[key] = key if name == key else name  # most are one string
@@ -73,28 +122,36 @@ class _Repeated:
 
     has_several: bool  # faces: the rows' boxes differ
     boxes: list[Box | None] = field(default_factory=list)  # of the rows read so far
+    labels: dict[str, set[str]] = field(default_factory=dict)  # box as written -> its labels
 
 
-def _repeated(root: Path, lists: Mapping[str, Path]) -> dict[str, _Repeated]:
-    """Return the images, in lower case, that several rows name."""
-    box_of: dict[str, str] = {}
+def _repeated(root: Path, lists: Mapping[str, Path]) -> tuple[dict[str, _Repeated], dict[str, Counter[str]]]:
+    """Return the images, by folded name, that several rows name, and how often each list has each label."""
+    first: dict[str, tuple[str, str]] = {}  # box and label
     repeated: dict[str, _Repeated] = {}
-    for path in lists.values():
+    counts: dict[str, Counter[str]] = {name: Counter() for name in lists}
+    for name, path in lists.items():
         for _, cells in _rows(root, path):
             if isinstance(cells, str):
                 continue
-            key, box = cells[0].lower(), ",".join(cells[1:5])
-            if key in box_of:
-                earlier = repeated.setdefault(key, _Repeated(has_several=False))
-                earlier.has_several |= box != box_of[key]
-            box_of[key] = box
-    return repeated
+            key, box, label = fold(cells[0]), ",".join(cells[1:5]), _code(cells[6])
+            counts[name][label] += 1
+            if key in first:
+                if key not in repeated:
+                    repeated[key] = _Repeated(has_several=False, labels={first[key][0]: {first[key][1]}})
+                repeated[key].has_several |= box != first[key][0]
+                repeated[key].labels.setdefault(box, set()).add(label)
+            else:
+                first[key] = (box, sys.intern(label))
+    return repeated, counts
 
 
-def _numbered(face: Sample | Quarantined, image: _Repeated, where: str) -> Sample | Quarantined:
-    """Return a face of an image that several rows name, with its number if they name several."""
+def _numbered(face: Sample | Quarantined, image: _Repeated, box: str, where: str) -> Sample | Quarantined:
+    """Return a face, of a box as written, of an image that several rows name, with its number if they name several."""
     if isinstance(face, Quarantined):
         return face
+    if len(labels := image.labels[box]) > 1:
+        return Quarantined(face.path, f"{where}: the lists give this face the labels {' and '.join(sorted(labels))}")
     if face.box in image.boxes:
         return Quarantined(face.path, f"{where}: the same face again", "duplicate")
     image.boxes.append(face.box)
@@ -108,9 +165,11 @@ def _rows(root: Path, path: Path) -> Iterator[tuple[int, list[str] | str]]:
         DatasetError: not a list of AffectNet.
     """
     order: Sequence[int] = range(len(COLUMNS))
-    num_columns = NUM_COLUMNS
+    num_columns, separator = NUM_COLUMNS, ","
     for number, line in enumerate(raw_folder.lines(root, path), 1):
-        cells = [cell.strip(' "') for cell in line.split(",")]
+        if number == 1 and line.count("\t") >= len(COLUMNS) - 1:
+            separator = "\t"
+        cells = [cell.strip(' "') for cell in line.split(separator)]
         if number == 1 and COLUMNS[0] in cells:
             if missing := [column for column in COLUMNS if column not in cells]:
                 raise DatasetError(f"{root / path}: no column {' or '.join(missing)}; found {', '.join(cells)[:200]}")
@@ -120,14 +179,14 @@ def _rows(root: Path, path: Path) -> Iterator[tuple[int, list[str] | str]]:
                 f"{root / path}: its first line {line[:60]!r} is neither the header {COLUMNS[0]},... nor a row"
             )
         elif len(cells) == num_columns:
-            yield number, [cells[column] for column in order]
+            yield number, [cells[order[0]].replace("\\", "/"), *(cells[column] for column in order[1:])]
         elif line.strip():
             yield number, f"{len(cells)} columns, not {num_columns}"
 
 
 def _face(path: Path, cells: Sequence[str], split: str, where: str) -> Sample | Quarantined:
     """Read one row, of an image's path, the cells of COLUMNS, the list's split, and the row's place in words."""
-    label = cells[6].removesuffix(".0")
+    label = _code(cells[6])
     if label not in CODES:
         return Quarantined(path, f"{where}: the expression {label[:20]!r} is not one of 0 to 10")
     try:
@@ -136,6 +195,11 @@ def _face(path: Path, cells: Sequence[str], split: str, where: str) -> Sample | 
     except ValueError as error:
         return Quarantined(path, f"{where}: {error}")
     return Sample(path, CODES[int(label)], split=split, box=box, landmarks=landmarks)
+
+
+def _code(cell: str) -> str:
+    """Return a label as a number without fraction, as far as it is one."""
+    return cell.removesuffix(".0")
 
 
 def _box(cells: Sequence[str]) -> Box | None:

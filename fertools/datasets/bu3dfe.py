@@ -93,7 +93,7 @@ DATASET = Dataset(
     name="bu3dfe", title="BU-3DFE", source="https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
     licence="signed agreement, research only",
     layout="Subjects/F0001/F0001_AN01WH_F2D.bmp ... Subjects/M0044/...",
-    labels=LABELS, samples=samples, drawable=True,
+    labels=LABELS, samples=samples, drawable=True, companions=re.compile(rf"(^|/){MODEL.pattern}$", re.IGNORECASE),
     releases=(
         Release(
             name="BU-3DFE", subjects=100,

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
 from fertools.datasets.readers import recordio
 from fertools.datasets.readers.raw_folder import is_file_below, lines, still_packed, upper_folders
+from fertools.inputs.links import is_followed
 
 IDENTITY = re.compile(r"\d{7}")
 IMAGE = re.compile(r"(?P<identity>\d{7})/(?P<number>\d{3,})\.jpe?g", re.IGNORECASE)
@@ -90,8 +91,11 @@ def _of_folders(root: Path, shelf: Path) -> Iterator[Sample | Quarantined]:
                 seen.add(number)
                 yield Sample(path, None, name["identity"])
     for folder in sorted((root / shelf).iterdir()):
-        if IDENTITY.fullmatch(folder.name) and folder.name not in with_images and not folder.is_symlink():
-            yield Quarantined(shelf / folder.name, "an identity without images")
+        if IDENTITY.fullmatch(folder.name) and folder.name not in with_images and is_followed(root, folder):
+            held = any(files_below(root, shelf / folder.name)) if folder.is_dir() else False
+            yield Quarantined(
+                shelf / folder.name / "*.jpg" if held else shelf / folder.name, "an identity without images"
+            )
 
 
 # --- the pack
@@ -204,6 +208,7 @@ DATASET = Dataset(
     licence="research only; whether it is still given out is not known",
     layout="0000045/001.jpg ..., or train.rec and train.idx of the InsightFace pack",
     labels={}, samples=samples, read=read, drawable=True,
+    companions=re.compile(r"(^|/)(train\.(rec|idx|lst)|property|[^/]*\.bin)$"),  # the pack, and pairs to verify people
     examples={  # by hand: this is the adapter's documentation and its test
         "CASIA-WebFace/0000045/001.jpg": (None, "0000045"),
         "CASIA-WebFace/0000045/002.jpg": (None, "0000045"),

@@ -7,13 +7,28 @@ doi:10.1109/AFGR.2000.840611.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
+from fertools.datasets.base import (
+    Dataset,
+    DatasetError,
+    Quarantined,
+    Release,
+    Sample,
+    files_below,
+    find_folder,
+    is_junk,
+    refuse_folder,
+)
+from fertools.inputs.codes import CodesError, check, numbers
+from fertools.inputs.links import is_followed
+from fertools.inputs.table import encoding_of
 
-NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.png", re.IGNORECASE)
+NAME = re.compile(r"(?P<subject>S\d{3})_(?P<session>\d{3})_(?P<frame>\d{8})\.(?:png|jpe?g|tiff?|bmp)", re.IGNORECASE)
 TEXT = re.compile(r"S\d{3}_\d{3}_(?P<frame>\d{8})_(?:emotion|facs|landmarks)\.txt", re.IGNORECASE)
+COMPANIONS = re.compile(r"(^|/)(Emotion|FACS|Landmarks)/.*_(?:emotion|facs|landmarks)\.txt$", re.IGNORECASE)
 MAX_GAP = 100  # frames that are named one by one; the longest labelled sequence has 71
 LABELS = {
     "1": "anger",
@@ -25,33 +40,81 @@ LABELS = {
     "7": "surprise",
 }
 
+FREQUENCIES = {  # labelled sequences, as published
+    "anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happiness": 69, "sadness": 28, "surprise": 83,
+}  # fmt: skip
 
-def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
-    """Yield every frame below root in path order, labelled with the code of its sequence; null where there is none."""
+
+def samples(
+    root: Path, labels: Path | None = None, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every frame below root in path order, labelled with the code of its sequence; null where there is none.
+
+    Args:
+        root: the raw folder.
+        labels: null.
+        recode: label as written -> as published; null: as published.
+
+    Raises:
+        DatasetError: no CK+, or labels that are numbered otherwise than CK+'s.
+    """
     assert labels is None, "CK+ has its own labels"
     if not root.is_dir() or not (images := find_folder(root, "cohn-kanade-images")):
         raise refuse_folder(root, DATASET)
     if not (emotion := find_folder(root, "Emotion")):
         raise refuse_folder(root, DATASET)
     codes: dict[str, str] = {}
-    for found in _labels(root, emotion):
+    read = list(_labels(root, emotion))
+    try:
+        if not recode:
+            check(numbers(item.code for item in read if isinstance(item, _Label)), LABELS, FREQUENCIES)
+    except CodesError as error:
+        raise DatasetError(f"{root / emotion}: {error}") from error
+    code_of = recode or {code: code for code in LABELS}
+    for found in read:
         if isinstance(found, Quarantined):
             yield found
+        elif found.code not in code_of:
+            yield Quarantined(found.path, f"the label {found.code!r} is not one of 1 to 7")
         else:
-            codes |= found
+            codes[found.sequence] = code_of[found.code]
     yield from _empty_folders(root, images)
-    for path in files_below(root, images):
+    yield from _frames_of(root, images, codes)
+
+
+def _frames_of(root: Path, images: Path, codes: Mapping[str, str]) -> Iterator[Sample | Quarantined]:
+    """Yield the frames, in path order; a converted one only where there is no original."""
+    taken: dict[tuple[str, int], Path] = {}
+    for path in sorted(files_below(root, images), key=_originals_first):
         if isinstance(path, Quarantined):
             yield path
         elif not (name := NAME.fullmatch(path.name)):
             yield Quarantined(path, "not the name of a CK+ frame, such as S005_001_00000011.png")
         else:
-            sequence = f"{name['subject'].upper()}/{name['session']}"
-            yield Sample(path, codes.get(sequence), name["subject"].upper(), sequence, int(name["frame"]))
+            sequence, number = f"{name['subject'].upper()}/{name['session']}", int(name["frame"])
+            if (first := taken.setdefault((sequence, number), path)) != path:
+                yield Quarantined(path, f"a second frame {number} of {sequence}; {first} is taken", "duplicate")
+            else:
+                yield Sample(path, codes.get(sequence), name["subject"].upper(), sequence, number)
 
 
-def _labels(root: Path, emotion: Path) -> Iterator[dict[str, str] | Quarantined]:
-    """Yield {sequence: code} of every label file; a sequence with two labels is quarantined, not guessed at."""
+def _originals_first(item: Path | Quarantined) -> tuple[str, bool, str]:
+    """Order by path, but a PNG before other formats of the same frame."""
+    path = item.path if isinstance(item, Quarantined) else item
+    return path.with_suffix("").as_posix(), path.suffix.lower() != ".png", path.name
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """What a label file says."""
+
+    path: Path
+    sequence: str
+    code: str
+
+
+def _labels(root: Path, emotion: Path) -> Iterator[_Label | Quarantined]:
+    """Yield every label; a sequence with two is quarantined, not guessed at."""
     of_folder = defaultdict(list)
     for path in files_below(root, emotion):
         if isinstance(path, Quarantined):
@@ -60,41 +123,44 @@ def _labels(root: Path, emotion: Path) -> Iterator[dict[str, str] | Quarantined]
             yield Quarantined(path, "not the name of a label, such as S005_001_00000011_emotion.txt")
         else:
             of_folder[path.parent].append(path)
-    for folder, paths in of_folder.items():
+    for paths in of_folder.values():
         if len(paths) > 1:
-            yield Quarantined(folder, f"{len(paths)} label files; a sequence has one")
+            yield from (Quarantined(path, f"one of {len(paths)} label files; a sequence has one") for path in paths)
         else:
             yield _label(root, paths[0])
 
 
-def _label(root: Path, path: Path) -> dict[str, str] | Quarantined:
+def _label(root: Path, path: Path) -> _Label | Quarantined:
     """Read one label: a number such as `   3.0000000e+00`; 0 is neutral, which CK+ never uses."""
-    with (root / path).open("rb") as file:
-        text = file.read(64).decode(errors="replace").strip()
     try:
+        with (root / path).open("rb") as file:
+            data = file.read(64)
+        text = data.decode(encoding_of(data) or "utf-8", errors="replace").strip("\ufeff\0 \t\r\n")
         number = float(text)
+    except OSError as error:
+        return Quarantined(path, f"cannot be read: {error.strerror}")
     except ValueError:
         return Quarantined(path, f"the label {text[:20]!r} is not a number")
-    code = f"{number:g}"
-    if code not in LABELS:
-        return Quarantined(path, f"the label {text[:20]!r} is not one of 1 to 7")
-    return {f"{path.parent.parent.name.upper()}/{path.parent.name}": code}
+    return _Label(path, f"{path.parent.parent.name.upper()}/{path.parent.name}", f"{number:g}")
 
 
 def _empty_folders(root: Path, images: Path) -> Iterator[Quarantined]:
     """Yield the sequence folders without a frame."""
     for folder, names in _sessions(root, images):
         if not any(map(NAME.fullmatch, names)):
-            yield Quarantined(folder, "a sequence folder without images")
+            yield Quarantined(
+                folder / "*.png" if any(not is_junk(name) for name in names) else folder,
+                "a sequence folder without images",
+            )
 
 
 def _sessions(root: Path, top: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder such as S005/001 of top and the names in it, in order; no link is followed."""
     for subject in sorted((root / top).iterdir()):
-        if subject.is_symlink() or not subject.is_dir():
+        if not is_followed(root, subject) or not subject.is_dir():
             continue
         for session in sorted(subject.iterdir()):
-            if session.is_dir() and not session.is_symlink():
+            if session.is_dir() and is_followed(root, session):
                 yield session.relative_to(root), sorted(path.name for path in session.iterdir())
 
 
@@ -161,7 +227,8 @@ DATASET = Dataset(
     name="ckplus", title="CK+", source="http://www.jeffcohn.net/Resources/",
     licence="signed agreement, non-commercial research; only some people may be shown in print",
     layout="cohn-kanade-images/S005/001/S005_001_00000001.png ... and Emotion/S005/001/S005_001_00000011_emotion.txt",
-    labels=LABELS, samples=samples, drawable=True, releases=(COMPLETE,), doubts=doubts,
+    labels=LABELS, samples=samples, drawable=True, releases=(COMPLETE,), doubts=doubts, codes=LABELS,
+    companions=COMPANIONS,
     examples={  # by hand, one per label: this is the adapter's documentation and its test
         "cohn-kanade-images/S010/004/S010_004_00000019.png": ("anger", "S010"),
         "cohn-kanade-images/S138/008/S138_008_00000009.png": ("contempt", "S138"),

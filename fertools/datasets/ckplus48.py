@@ -5,7 +5,7 @@ give what it left out: the neutral first frames, the 266 sequences without a lab
 beyond 48 px. It has no official split. Lucey et al. 2010, doi:10.1109/CVPRW.2010.5543262.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,13 +29,12 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     """Yield every image of the expression folders, sequence by sequence, labelled with its folder."""
     assert labels is None, "CK+48 has its own labels"
     unknown: list[Quarantined] = []
-    strangers: Counter[Path] = Counter()
     of_sequence: dict[str, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path in files_below(root, Path()) if root.is_dir() else ():
         if isinstance(path, Quarantined):
             unknown.append(path)
         elif path.parent.name.lower() not in LABELS:
-            strangers[path.parent] += 1
+            unknown.append(Quarantined(path, f"in none of the folders {', '.join(LABELS)}"))
         elif not (name := NAME.fullmatch(path.name)):
             unknown.append(Quarantined(path, "not the name of a CK+ frame, such as S010_004_00000017.png"))
         else:
@@ -43,8 +42,6 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     if not of_sequence:
         raise refuse_folder(root, DATASET)
     yield from unknown
-    for folder, count in strangers.items():
-        yield Quarantined(folder, f"{count} files that are in none of {', '.join(LABELS)}")
     for sequence, frames in of_sequence.items():
         yield from _sequence(root, sequence, frames)
 
@@ -57,7 +54,9 @@ def _sequence(root: Path, sequence: str, frames: dict[int, list[Path]]) -> Itera
             yield Quarantined(path, f"{sequence} is in {' and in '.join(expressions)}; a sequence has one expression")
         return
     for frame, found in sorted(frames.items()):
-        taken, _ = set_aside(root, f"frame {frame} of {sequence}", [(0, path) for path in found])
+        copies = [(path.suffix.lower() != ".png", path) for path in found]
+        taken, others = set_aside(root, f"frame {frame} of {sequence}", copies)
+        yield from others
         yield Sample(taken, expressions[0], sequence.partition("/")[0], sequence, frame)
 
 

@@ -5,13 +5,15 @@ more than one part. Goodfellow et al. 2013, arXiv:1307.0414.
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, find_folder, refuse_folder
 from fertools.datasets.readers import pixel_tables
 from fertools.datasets.readers.copies import set_aside
+from fertools.inputs.expressions import part_of
+from fertools.inputs.links import is_allowed
 
 TABLES = ("fer2013.csv", "icml_face_data.csv")  # the same rows
 CODES = {
@@ -32,14 +34,24 @@ FOLDERS = {
     "surprise": "surprise",
     "neutral": "neutral",
 }
+COUNTS = {"0": 4953, "1": 547, "2": 5121, "3": 8989, "4": 6077, "5": 4002, "6": 6198}  # of all parts
+TRAIN = ("train", "training")  # a folder by whose side those of the other parts are
 PARTS = ("train", "test")  # of the folders: PublicTest and PrivateTest are merged, but for the files' names
 IMAGE = re.compile(r"(?:(?P<usage>Training|PublicTest|PrivateTest)_)?[^.].*\.(?:jpe?g|png)", re.IGNORECASE)
 MERGED = "validation and test"
 OF_USAGE = {usage.lower(): split for usage, split in pixel_tables.SPLITS.items()}
 
 
-def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
-    """Yield every row of the table, in its order; where there is none, every image of the folders, in path order."""
+def samples(
+    root: Path, labels: Path | None = None, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every row of the table, in its order; where there is none, every image of the folders, in path order.
+
+    Args:
+        root: the raw folder.
+        labels: null.
+        recode: number as written -> as published; null: as published.
+    """
     assert labels is None, "FER2013 has its own labels"
     copies = find_copies(root)
     if not copies:
@@ -47,7 +59,9 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
     taken, others = set_aside(root, "FER2013", copies)
     yield from others
     if taken.suffix.lower() == ".csv":
-        yield from pixel_tables.samples(root, taken, CODES)
+        if not recode:
+            pixel_tables.check_codes(root, taken, CODES, COUNTS)
+        yield from pixel_tables.samples(root, taken, recode or {code: code for code in CODES})
         return
     of_folders = list(_from_folders(root))
     if not any(isinstance(item, Sample) for item in of_folders):
@@ -60,25 +74,32 @@ def find_copies(root: Path) -> list[tuple[int, Path]]:
     if not root.is_dir():
         return []
     found = pixel_tables.find_tables(root, *TABLES)
-    return [*found, (len(TABLES), folder)] if (folder := find_folder(root, PARTS[0])) else found
+    folder = next((folder for folder, part in _part_folders(root) if part == PARTS[0]), None)
+    return [*found, (len(TABLES), folder)] if folder else found
 
 
 def _from_folders(root: Path) -> Iterator[Sample | Quarantined]:
-    """Yield the images of train/ and test/."""
+    """Yield the images of train/ and test/, and of validation/ where there is one, whatever these are called."""
+    folders = dict(_part_folders(root))
     for part in PARTS:
-        if not (folder := find_folder(root, part)):
+        if part not in folders.values():
             yield Quarantined(Path(part), "not there: the copy in folders has train and test")
-            continue
-        strangers: Counter[Path] = Counter()
+    for folder, part in folders.items():
         for path in files_below(root, folder):
             if isinstance(path, Quarantined):
                 yield path
             elif path.parent.parent != folder or path.parent.name.lower() not in FOLDERS:
-                strangers[path.parent] += 1
+                yield Quarantined(path, f"in no folder of an expression: {', '.join(FOLDERS)}")
             else:
                 yield _image(path, part)
-        for stranger, count in strangers.items():
-            yield Quarantined(stranger, f"{count} files in no folder of an expression: {', '.join(FOLDERS)}")
+
+
+def _part_folders(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the folders of parts, beside each other, with their parts."""
+    if train := next((folder for name in TRAIN if (folder := find_folder(root, name))), None):
+        for path in sorted((root / train.parent).iterdir()):
+            if path.is_dir() and is_allowed(root, path) and (part := part_of(path.name)):
+                yield train.parent / path.name, part
 
 
 def _image(path: Path, part: str) -> Sample | Quarantined:
@@ -96,7 +117,7 @@ def _misplaced(root: Path) -> Iterator[Quarantined]:
         if isinstance(item, Sample):
             of_folder[item.path.parents[1]].append(item)
     for folder, images in of_folder.items():
-        strange = [item for item in images if (item.split == "train") != (folder.name.lower() == "train")]
+        strange = [item for item in images if (item.split == "train") != (part_of(folder.name) == "train")]
         if len(strange) * 2 > len(images):
             reason = (
                 f"{len(strange)} of {len(images)} images are of another part by their names: were folders exchanged?"
@@ -124,7 +145,7 @@ DATASET = Dataset(
     licence="none stated",
     layout="fer2013.csv or icml_face_data.csv with columns emotion, pixels, Usage; or the folders train/angry/*.jpg "
     "... test/surprise/*.jpg, where validation and test are one unless files are called PublicTest_*, PrivateTest_*",
-    labels=CODES | FOLDERS, samples=samples, drawable=True, read=pixel_tables.read,
+    labels=CODES | FOLDERS, samples=samples, drawable=True, read=pixel_tables.read, codes=CODES,
     part=_part, release=_release, doubts=_misplaced,
     releases=(
         Release(

@@ -23,6 +23,7 @@ from fertools.datasets.base import (
 )
 from fertools.datasets.readers import pixel_tables
 from fertools.datasets.readers.copies import set_aside
+from fertools.inputs.table import not_a_table
 
 IMAGES, VOTES = "fer2013.csv", "fer2013new.csv"  # row by row; no other table of FER2013 is known to keep its order
 USAGE, NAME = "Usage", "Image name"
@@ -71,7 +72,8 @@ def _from_tables(root: Path, images: Path, votes: Path) -> Iterator[Sample | Qua
     """Yield the rows of the images, labelled with those of the votes."""
     num_nameless = 0
     both = zip_longest(
-        pixel_tables.samples(root, images, fer2013.CODES), pixel_tables.rows(root, votes, (USAGE, NAME, *VOTED))
+        pixel_tables.samples(root, images, {code: code for code in fer2013.CODES}),
+        pixel_tables.rows(root, votes, (USAGE, NAME, *VOTED)),
     )
     for number, (image, row) in enumerate(both, 1):
         if image is None or row is None:
@@ -142,7 +144,7 @@ def _listed(path: Path) -> Iterator[tuple[str, dict[str, int] | None]]:
     """
     with path.open("rb") as file:
         for number, (_, line) in enumerate(pixel_tables.lines(file)):
-            if number == 0 and (reason := pixel_tables.not_a_table(line)):
+            if number == 0 and (reason := not_a_table(line)):
                 raise DatasetError(f"{path}: {reason}; download or unpack it again")
             cells = line.decode(errors="replace").split(",")  # a box, which is quoted, becomes four that nobody needs
             yield cells[0].strip(), _counts(cells[-len(VOTED) :])
@@ -154,6 +156,7 @@ DATASET = Dataset(
     layout="fer2013.csv of FER2013 and fer2013new.csv; or the folders FER2013Train, FER2013Valid, FER2013Test that "
     "the authors' script makes of them, each with label.csv and fer0000000.png ...",
     labels=LABELS, samples=samples, drawable=True, read=pixel_tables.read,
+    companions=re.compile(r"(^|/)(fer2013(new)?\.csv|FER2013(Train|Valid|Test)/label\.csv)$", re.IGNORECASE),
     releases=(
         Release(
             name="FER+",

@@ -11,12 +11,14 @@ count frames from 1. That is how public readers of these files take them, not a 
 import re
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 from fertools.datasets.base import Dataset, DatasetError, Quarantined, Sample, files_below, refuse_folder
 from fertools.datasets.readers.raw_folder import ARCHIVES, is_file_below, still_packed
+from fertools.inputs import codes
 
 VIDEO = re.compile(r"(?P<subject>S\d{3})-\d+\.avi", re.IGNORECASE)
 LABELS = {
@@ -48,6 +50,7 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
             strange.append(Quarantined(path, f"differs from {other.name} only in case; that is taken"))
     if not any("session.xml" in files for files in of_folder.values()):
         raise refuse_folder(root / still_packed(of_folder), DATASET)
+    _check_codes(root, of_folder)
     yield from strange
     taken: dict[str, Path] = {}
     shelves = {folder.parent for folder, files in of_folder.items() if "session.xml" in files}
@@ -56,6 +59,21 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
             yield from _session(root, files, taken)
         else:
             yield from _outside(files, is_among_sessions=any(folder.is_relative_to(shelf) for shelf in shelves))
+
+
+def _check_codes(root: Path, of_folder: Mapping[Path, Mapping[str, Path]]) -> None:
+    """Refuse sessions whose emotions are numbered otherwise than MMI's: these are originals, which nobody renumbers."""
+    written = []
+    for files in of_folder.values():
+        for name, path in files.items():
+            if "session.xml" in files and f"{name.removesuffix('.xml')}.avi" in files:
+                with suppress(DatasetError):  # it is named when its session is read
+                    tags = _elements(_parse(root, path), "Metatag")
+                    written += [tag.get("Value", "") for tag in tags if tag.get("Name") == "Emotion"]
+    try:
+        codes.check(codes.numbers(written), LABELS, {})
+    except codes.CodesError as error:
+        raise DatasetError(f"{root}: the emotions of its sessions: {str(error).partition(';')[0]}") from error
 
 
 def _outside(files: Mapping[str, Path], *, is_among_sessions: bool) -> Iterator[Quarantined]:
@@ -88,7 +106,7 @@ def _session(root: Path, files: Mapping[str, Path], taken: dict[str, Path]) -> I
 
     videos = [path for name, path in files.items() if name.endswith(".avi")]
     if len(videos) != 1:
-        yield Quarantined(files["session.xml"].parent, f"{len(videos)} videos; a session has one")
+        yield Quarantined(files["session.xml"].with_name("*.avi"), f"{len(videos)} videos; a session has one")
         return
     (path,) = videos
     if not (name := VIDEO.fullmatch(path.name)):
@@ -184,13 +202,13 @@ def _label(root: Path, files: Mapping[str, Path], video: Path) -> Generator[Quar
         if path.name.lower() not in files:
             raise DatasetError("missing")
         tags = _elements(_parse(root, path := files[path.name.lower()]), "Metatag")
-        codes = {tag.get("Value", "").strip() for tag in tags if tag.get("Name") == "Emotion"}
-        if len(codes) > 1 or not all(code.isdecimal() for code in codes):
-            raise DatasetError(f"the emotions {sorted(codes)} are not one number")
+        emotions = {tag.get("Value", "").strip() for tag in tags if tag.get("Name") == "Emotion"}
+        if len(emotions) > 1 or not all(emotion.isdecimal() for emotion in emotions):
+            raise DatasetError(f"the emotions {sorted(emotions)} are not one number")
     except DatasetError as error:
         yield Quarantined(path, f"{error}; the session is unlabelled")
         return None
-    code = codes.pop() if codes else ""
+    code = emotions.pop() if emotions else ""
     return code if code in LABELS else None
 
 
@@ -232,6 +250,7 @@ DATASET = Dataset(
     licence="an account and a signed agreement, research only",
     layout="Sessions/1/session.xml, Sessions/1/S002-106.avi, Sessions/1/S002-106.xml ...",
     labels=LABELS, samples=samples, read=read, drawable=True,
+    companions=re.compile(r"(^|/)(session|S\d{3}-\d+(-[^/]*)?)\.xml$", re.IGNORECASE),
     part=lambda sample: (sample.sequence or "").partition("/")[0],
     examples={  # by hand, one per label, and made up: which session has which is not published
         "Sessions/1/S001-100.avi": ("anger", "S001"),

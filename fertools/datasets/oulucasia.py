@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fertools.datasets.base import JUNK, Dataset, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.base import Dataset, Quarantined, Release, Sample, files_below, is_junk, refuse_folder
 from fertools.datasets.readers.copies import set_aside
+from fertools.inputs.links import is_followed
 
 PERSON = re.compile(r"P\d{3}", re.IGNORECASE)
 CONDITION = re.compile(  # below OriginalImg; crops below PreProcess Img, however spelled; or below a copy's own folder
@@ -58,12 +59,16 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
 def _folders_of_people(root: Path, folder: Path, depth: int) -> Iterator[Path | Quarantined]:
     """Yield the folders at or below root/folder that hold folders such as P001, and links; these are not followed."""
     entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
-    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name.lower() not in JUNK]
+    names = [
+        entry.name
+        for entry in entries
+        if entry.is_dir() and is_followed(root, root / folder / entry.name) and not is_junk(entry.name)
+    ]
     if any(PERSON.fullmatch(name) for name in names):
         yield folder
         return
     for entry in entries:
-        if entry.is_symlink() and entry.name.lower() not in JUNK:
+        if not is_followed(root, root / folder / entry.name) and not is_junk(entry.name):
             yield Quarantined(folder / entry.name, "a symbolic link above the people's folders; it was not followed")
     for name in names if depth else ():
         yield from _folders_of_people(root, folder / name, depth - 1)
@@ -85,10 +90,12 @@ def _frames(root: Path, condition: str, folder: Path) -> Iterator[Sample | Quara
             seen[sequence].add(frame)
             yield Sample(path, label, name["subject"].upper(), sequence, frame)
     for person in sorted((root / folder).iterdir()):
-        if PERSON.fullmatch(person.name) and not person.is_symlink():
+        if PERSON.fullmatch(person.name) and is_followed(root, person):
             for label in LABELS:
                 if not seen[f"{condition}/{person.name.upper()}/{label}"]:
-                    yield Quarantined(folder / person.name / label, "a sequence without images")
+                    lacking = folder / person.name / label
+                    held = any(files_below(root, lacking)) if (root / lacking).is_dir() else False
+                    yield Quarantined(lacking / "*.jpeg" if held else lacking, "a sequence without images")
 
 
 def _gaps(root: Path) -> Iterator[Quarantined]:

@@ -19,6 +19,7 @@ class Selected:
     sample: Sample
     expression: str | None  # null where the dataset is not one of expressions
     role: str  # neutral: first frame of a sequence; apex: last or middle frames; image: a single image
+    retry: bool = True  # without a face, it is looked at again, brightened and turned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Protocol:
     last: int | None = None  # frames from its end, with its expression; null: every image
     at_apex: int | None = None  # instead: frames around the strongest
     num_images: int | None = None  # in a complete copy
+    retry: bool = True  # images without a face are looked at again, brightened, then turned by quarters
     folds: str = "subject"  # dealt by subject, or the official split
     subject_independent: bool | None = True  # no person in two parts; null: nobody is named, so nobody can say
     source: str
@@ -59,14 +61,15 @@ class Protocol:
 
     def _of_sequence(self, frames: list[Sample], expression: str | None) -> Iterator[Selected]:
         if self.last is None and self.at_apex is None:
-            yield from (Selected(sample, expression, "image") for sample in frames)
+            yield from (Selected(sample, expression, "image", self.retry) for sample in frames)
             return
         frames = sorted(frames, key=lambda sample: sample.frame or 0)
         neutral = frames[: self.first_as_neutral] if len(frames) > self.first_as_neutral else []
-        yield from (Selected(sample, "neutral", "neutral") for sample in neutral)
+        yield from (Selected(sample, "neutral", "neutral", self.retry) for sample in neutral)
         others = frames[len(neutral) :]
         taken = others[-self.last :] if self.last else sorted(others, key=_from_apex)[: self.at_apex]
-        yield from (Selected(sample, expression, "apex") for sample in sorted(taken, key=lambda one: one.frame or 0))
+        taken = sorted(taken, key=lambda one: one.frame or 0)
+        yield from (Selected(sample, expression, "apex", self.retry) for sample in taken)
 
 
 def _from_apex(sample: Sample) -> tuple[int, int]:

@@ -6,6 +6,7 @@ Li et al. 2017, doi:10.1109/CVPR.2017.277; Li and Deng 2019, doi:10.1109/TIP.201
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,23 @@ DEPTH = 4  # of the folders that are looked for: two/wrappers/basic/EmoLabel
 LEAVES = (*IMAGES, *ANNOTATIONS, "auto")
 
 
-def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarantined]:
-    """Yield every image below root, in path order, and what is missing."""
+def samples(
+    root: Path, labels: Path | None = None, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every image below root, in path order, and what is missing.
+
+    Args:
+        root: the raw folder.
+        labels: null.
+        recode: label as written -> as published; null: as published.
+    """
     assert labels is None, "RAF-DB has its own labels"
     tree = raw_folder.upper_folders(root, DEPTH, LEAVES)
     base, emolabel = _base(root, tree)
-    yield from _from_list(root, tree, base, emolabel) if emolabel else rafdb_folders.samples(root, tree, base)
+    if emolabel:
+        yield from _from_list(root, tree, base, emolabel, recode)
+    else:
+        yield from rafdb_folders.samples(root, tree, base, recode)
 
 
 def release(root: Path) -> str:
@@ -66,7 +78,9 @@ def _shelf(tree: raw_folder.Tree, base: Path, name: str) -> Mapping[str, Path]:
 # --- the authors' layout
 
 
-def _from_list(root: Path, tree: raw_folder.Tree, base: Path, emolabel: Path) -> Iterator[Sample | Quarantined]:
+def _from_list(
+    root: Path, tree: raw_folder.Tree, base: Path, emolabel: Path, recode: Mapping[str, str] | None
+) -> Iterator[Sample | Quarantined]:
     """Yield what the list names, and what else is among the images."""
     names = tree[emolabel]
     path, copies = set_aside(
@@ -74,7 +88,7 @@ def _from_list(root: Path, tree: raw_folder.Tree, base: Path, emolabel: Path) ->
     )
     yield from copies
     labels = Labels(set)
-    yield from read_labels(root, path, labels)
+    yield from read_labels(root, path, labels, recode=recode)
     folder, ending = _image_folder(root, tree, base)
     yield from _aside(tree, base, folder)
     taken: dict[str, Path] = {}
@@ -174,6 +188,11 @@ def _numbers(root: Path, path: Path, num_lines: int, each: int) -> tuple[float, 
     return numbers
 
 
+COMPANIONS = re.compile(
+    r"(^|/)(list_patition_label|list_partition_label|(train|test)_labels)\.(txt|csv)$|"
+    r"(^|/)annotation/(boundingbox|manual|auto)/[^/]*\.txt$",
+    re.IGNORECASE,
+)
 COUNTS: Mapping[str, Mapping[str | None, int]] = {
     "train": {"1": 1290, "2": 281, "3": 717, "4": 4772, "5": 1982, "6": 705, "7": 2524},
     "test": {"1": 329, "2": 74, "3": 160, "4": 1185, "5": 478, "6": 162, "7": 680},
@@ -184,7 +203,7 @@ DATASET = Dataset(
     licence="restricted to non-commercial research and educational purposes",
     layout="basic/EmoLabel/list_patition_label.txt with basic/Image/aligned/train_00001_aligned.jpg ... (or "
     "Image/original/train_00001.jpg ...); or DATASET/train/5/train_00001_aligned.jpg ... with train_labels.csv",
-    labels=LABELS, samples=samples, drawable=True, release=release,
+    labels=LABELS, samples=samples, drawable=True, release=release, codes=LABELS, companions=COMPANIONS,
     releases=tuple(Release(name=name, counts=COUNTS) for name in ("v1.1", "v1.0", EITHER_VERSION, CLASS_FOLDERS)),
     examples={  # by hand, one per label: this is the adapter's documentation and its test
         "basic/Image/aligned/test_0002_aligned.jpg": ("surprise", None),

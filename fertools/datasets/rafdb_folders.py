@@ -1,12 +1,12 @@
 """The copy of RAF-DB that is widely shared: aligned images in class folders, and a table of them for each part."""
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from fertools.datasets.base import Quarantined, Sample, files_below
-from fertools.datasets.rafdb_lists import ALIGNED, COPY, LABELS, LAST, Labels, fault, image_of, read_labels
+from fertools.datasets.rafdb_lists import ALIGNED, COPY, LABELS, LAST, Labels, check_codes, fault, image_of, read_labels
 from fertools.datasets.readers import raw_folder
 
 SPLITS = ("train", "test")
@@ -32,55 +32,62 @@ def _holds_images(root: Path, tree: raw_folder.Tree, part: Path) -> bool:
     return False
 
 
-def samples(root: Path, tree: raw_folder.Tree, base: Path) -> Iterator[Sample | Quarantined]:
-    """Yield every image of both parts, in path order."""
+def samples(
+    root: Path, tree: raw_folder.Tree, base: Path, recode: Mapping[str, str] | None = None
+) -> Iterator[Sample | Quarantined]:
+    """Yield every image of both parts, in path order; recode says what the numbers of folders and tables mean."""
     for split in SPLITS:
         if (folder := tree[base].get(split, base)) == base:
             yield Quarantined(base / split, f"missing: the {split} part is not read")
             continue
         name = f"{split}_labels.csv"
-        yield from _part(root, folder, split, tree[base].get(name) or tree[base.parent].get(name))
+        yield from _part(root, folder, split, tree[base].get(name) or tree[base.parent].get(name), recode)
 
 
-def _part(root: Path, folder: Path, split: str, table: Path | None) -> Iterator[Sample | Quarantined]:
+def _part(
+    root: Path, folder: Path, split: str, table: Path | None, recode: Mapping[str, str] | None
+) -> Iterator[Sample | Quarantined]:
     labels = Labels(set)
     if table:
-        yield from read_labels(root, table, labels, split)
+        yield from read_labels(root, table, labels, split, recode)
+    elif not recode:
+        files = (path for path in files_below(root, folder) if isinstance(path, Path) and path.parent.parent == folder)
+        check_codes(root, folder, (path.parent.name for path in files if image_of(path)))
+    code_of = recode or {code: code for code in LABELS}
     of_image: defaultdict[str, list[Path]] = defaultdict(list)
     present: set[str] = set()
-    strangers: Counter[Path] = Counter()
     for path in files_below(root, folder):
         if isinstance(path, Quarantined):
             yield path
             continue
         image = image_of(path) or ""
         present.add(image)
-        if path.parent.parent != folder or path.parent.name not in LABELS:
-            strangers[path.parent] += 1
+        if path.parent.parent != folder or path.parent.name not in code_of:
+            yield Quarantined(path, f"not in one of the folders {', '.join(code_of)} in {folder}")
         elif reason := fault(path, ALIGNED, split):
             yield Quarantined(path, reason)
         else:
             of_image[image].append(path)
-    for stranger, count in strangers.items():
-        yield Quarantined(stranger, f"{count} files in a folder that is not one of 1 to 7 in {folder}")
     if not table:
         for image, paths in of_image.items():
-            labels[image].update(path.parent.name for path in paths)
+            labels[image].update(code_of[path.parent.name] for path in paths)
         yield from _gaps(folder, split, present)
-    yield from _images(of_image, labels, split, table.name if table else "its folders")
+    yield from _images(of_image, labels, split, table.name if table else "its folders", code_of)
     for image in sorted(labels.keys() - present):
         yield Quarantined(folder / min(labels[image]) / f"{image}{ALIGNED}.jpg", "missing: the table names it")
 
 
-def _images(of_image: Found, labels: Labels, split: str, source: str) -> Iterator[Sample | Quarantined]:
+def _images(
+    of_image: Found, labels: Labels, split: str, source: str, code_of: Mapping[str, str]
+) -> Iterator[Sample | Quarantined]:
     """Yield the images whose folder is their label and that are there once."""
     for image, paths in of_image.items():
         published = " and ".join(sorted(labels.get(image, ())))
-        matching = [path for path in paths if path.parent.name == published]
+        matching = [path for path in paths if code_of[path.parent.name] == published]
         for path in paths:
             if not published:
                 yield Quarantined(path, f"not named in {source}")
-            elif published != path.parent.name:
+            elif published != code_of[path.parent.name]:
                 yield Quarantined(path, f"in the folder of {path.parent.name}, but labelled {published} by {source}")
             elif path != matching[0]:
                 yield Quarantined(path, f"a second {image}; {matching[0]} is taken", "duplicate")

@@ -2,12 +2,17 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fertools.datasets.base import DatasetError, Quarantined
 from fertools.datasets.readers import raw_folder
+from fertools.inputs import codes
+from manifests.text import printable
 
+FREQUENCIES = {  # of both parts, as published
+    "surprise": 1619, "fear": 355, "disgust": 877, "happiness": 5957, "sadness": 2460, "anger": 867, "neutral": 3204,
+}  # fmt: skip
 LABELS = {
     "1": "surprise",
     "2": "fear",
@@ -58,33 +63,55 @@ def fault(path: Path, ending: str, split: str | None = None) -> str | None:
     return None
 
 
-def read_labels(root: Path, path: Path, labels: Labels, split: str | None = None) -> Iterator[Quarantined]:
+def check_codes(root: Path, path: Path, written: Iterable[str]) -> None:
+    """Refuse labels that are numbered otherwise than RAF-DB's.
+
+    Raises:
+        DatasetError: they are; the message says how.
+    """
+    try:
+        codes.check(codes.numbers(written), LABELS, FREQUENCIES)
+    except codes.CodesError as error:
+        raise DatasetError(f"{printable(root / path)}: {error}") from error
+
+
+def read_labels(
+    root: Path, path: Path, labels: Labels, split: str | None = None, recode: Mapping[str, str] | None = None
+) -> Iterator[Quarantined]:
     """Add the labels of a list, which names images of one split or of all, and yield the lines that are wrong.
 
     A line is `train_00001.jpg 5` or `train_00001_aligned.jpg,5`; further columns are not read.
 
     Raises:
-        DatasetError: the file is no list, or one of the compound subset.
+        DatasetError: the file is no list, one of the compound subset, or one that numbers its labels otherwise.
     """
-    for number, line in enumerate(raw_folder.lines(root, path), 1):
-        file, label, *_ = [*re.split(r"[\s,]+", line.strip(), maxsplit=2), "", ""]
-        if not line.strip() or (number == 1 and file.lower() == "image"):
-            continue
+    if not recode:
+        check_codes(root, path, (label for _, _, _, label in _entries(root, path)))
+    for number, line, file, label in _entries(root, path):
+        code = recode.get(label, "") if recode else label
         name = IMAGE.fullmatch(file)
-        if name is None or not label.isdecimal():
+        if name is None or not code.isdecimal():
             yield Quarantined(path, f"line {number}: {line[:40]!r} is not an image and its label")
             continue
         own, image = name["split"].lower(), name["image"].lower()
-        if len(name["number"]) < len(LAST[own]) or int(label[:9]) > len(LABELS):
+        if len(name["number"]) < len(LAST[own]) or int(code[:9]) > len(LABELS):
             raise DatasetError(
                 f"{root / path}: line {number}, {line[:40]!r}, is of the compound subset (labels 1 to 11, train_0001, "
                 "test_001), which is not read; --raw names the folder of the basic one"
             )
-        if label not in LABELS:
+        if code not in LABELS:
             yield Quarantined(path, f"line {number}: the label {label} of {file} is not one of 1 to 7")
         elif split not in (None, own):
             yield Quarantined(path, f"line {number}: {file} is an image of the {own} part")
-        elif label in labels[image]:
+        elif code in labels[image]:
             yield Quarantined(path, f"line {number}: {file} again", "duplicate")
         else:
-            labels[image].add(label)
+            labels[image].add(code)
+
+
+def _entries(root: Path, path: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Yield line number, line, file and label of every line of a list that is not blank and no header."""
+    for number, line in enumerate(raw_folder.lines(root, path), 1):
+        file, label, *_ = [*re.split(r"[\s,;]+", line.strip().replace('"', ""), maxsplit=2), "", ""]
+        if line.strip() and not (number == 1 and file.lower() == "image"):
+            yield number, line, file.replace("\\", "/").rpartition("/")[2], label

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from fertools.export.formats import FIRST, Exported, without_image
-from manifests import files, schema
+from fertools.export.formats import FIRST, Exported
+from manifests import schema
+from manifests.provenance import file_sha256
 
 TERMS = (  # of the recommended context (appendix 1), and what mlcroissant looks for beyond them
     "annotation", "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "excludes", "extract",
@@ -77,7 +78,7 @@ def _files(folder: Path) -> Iterator[dict[str, Any]]:
         yield {
             "@type": "cr:FileObject", "@id": name, "name": name, "contentUrl": name,
             "contentSize": f"{path.stat().st_size} B", "encodingFormat": MEDIA[path.suffix],
-            "sha256": files.file_sha256(path),
+            "sha256": file_sha256(path),
         }  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _record_sets(exported: Exported) -> Iterator[dict[str, Any]]:
     yield {
         "@type": "cr:RecordSet", "@id": "faces", "name": "faces", "key": {"@id": "faces/face_id"},
         "description": f"One record a face. Parts: {exported.parts_by}.",
-        "field": [_part(hf), *_columns(schema.FACES if hf and exported.pixels else without_image(schema.FACES), hf)],
+        "field": [_part(hf), *_columns(schema.FACES if hf and exported.pixels else schema.ROWS, hf)],
     }  # fmt: skip
     if exported.pixels and not hf:
         yield _pictures(exported.format)

@@ -4,6 +4,7 @@ Each comes with a card (README.md) and Croissant metadata. Memory: one row group
 """
 
 import datetime
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -12,20 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
 from fertools.export import croissant
-from fertools.export.formats import FORMATS, PARTS, Exported, Part, without_image
+from fertools.export.formats import FORMATS, PARTS, Exported, Part
+from manifests import faces as crops
 from manifests import files, schema
+from manifests.parquet import atomic_parquet
+from manifests.provenance import commit
 
 PAIRS = pa.schema([("epoch", pa.int16()), ("anchor", pa.string()), ("partner", pa.string())])
+CHUNK = 10_000  # faces without pixels that are written at once
 Progress = Callable[[int, int], None]  # faces done, faces in all
 
 
@@ -67,14 +70,14 @@ def export(
     with whole_folder(out) as folder:
         pictures = schema.crop_of(metadata) if pixels else None
         with FORMATS[form](folder, {part: count.faces for part, count in counts.items()}, pictures) as write:
-            for first, chunk in _chunks(manifest, pixels):
+            for first, chunk in _chunks(manifest, faces, pixels):
                 mine = parts[first : first + len(chunk)]
                 for part in counts:
                     write(part, chunk.filter(mine == part))
                 progress(first + len(chunk), len(faces))
         exported = Exported(
             dataset=manifest.stem, format=form, out=str(out), pixels=pixels, fold=fold, parts_by=parts_by, parts=counts,
-            pairs=_write_pairs(manifest, faces, fold, folder) if fold else 0, rows_sha256=files.rows_sha256(faces),
+            pairs=_write_pairs(manifest, faces, fold, folder) if fold else 0, rows_sha256=_sha256(faces),
         )  # fmt: skip
         told = croissant.describe(folder, exported, metadata, terms(metadata), today)
         (folder / "croissant.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -132,15 +135,15 @@ def _count(faces: pa.Table) -> Part:
     )  # fmt: skip
 
 
-def _chunks(manifest: Path, pixels: bool) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the row groups of a manifest, each with its first row."""
-    columns = schema.FACES if pixels else without_image(schema.FACES)
-    first = 0
-    with pq.ParquetFile(manifest) as file:
-        for group in range(file.num_row_groups):
-            chunk = file.read_row_group(group, columns.names)
-            yield first, chunk
-            first += len(chunk)
+def _chunks(manifest: Path, faces: pa.Table, pixels: bool) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the faces of a manifest, some thousand at most at a time, each chunk with its first row."""
+    first, field = 0, schema.FACES.field("image")
+    if not pixels:
+        yield from ((first, faces.slice(first, CHUNK)) for first in range(0, len(faces), CHUNK))
+        return
+    for images in crops.stored(manifest, np.arange(len(faces))):
+        yield first, faces.slice(first, len(images)).append_column(field, images)
+        first += len(images)
 
 
 def _write_pairs(manifest: Path, faces: pa.Table, fold: int, folder: Path) -> int:
@@ -148,11 +151,10 @@ def _write_pairs(manifest: Path, faces: pa.Table, fold: int, folder: Path) -> in
     drawn = files.pairs_path(manifest)
     if not drawn.exists():
         return 0
-    if files.read_metadata(drawn)["rows_sha256"] != files.rows_sha256(faces):
-        raise ExportError(f"{drawn} was drawn for other rows or folds; draw it again with: fertools make-folds")
+    files.check_pairs_source(manifest, faces)
     ids, num_pairs = faces["face_id"].combine_chunks(), 0
     batches = pyarrow.dataset.dataset(drawn).to_batches(filter=pc.field("fold") == fold, batch_size=100_000)
-    with files.whole_file(folder / "pairs.parquet", PAIRS, {}) as writer:
+    with atomic_parquet(folder / "pairs.parquet", PAIRS, {}) as writer:
         for pairs in batches:
             columns = [pairs["epoch"], ids.take(pairs["anchor"]), ids.take(pairs["partner"])]
             writer.write_table(pa.table(columns, schema=PAIRS))
@@ -160,6 +162,11 @@ def _write_pairs(manifest: Path, faces: pa.Table, fold: int, folder: Path) -> in
     if not num_pairs:
         (folder / "pairs.parquet").unlink()
     return num_pairs
+
+
+def _sha256(faces: pa.Table) -> str:
+    """Return the hash of what was exported, for its version: of the columns that pairs are made from."""
+    return hashlib.sha256(json.dumps(files.pairs_source(faces)).encode()).hexdigest()
 
 
 def terms(metadata: dict[str, Any]) -> str:
@@ -178,18 +185,20 @@ def command(exported: Exported) -> str:
 
 def _card(exported: Exported, metadata: dict[str, Any]) -> str:
     """Return the dataset card."""
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     known = {name for part in exported.parts.values() for name in part.expressions}
     return environment.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
-        exported=exported, metadata=metadata, terms=terms(metadata), command=command(exported), commit=files.commit(),
+        exported=exported, metadata=metadata, terms=terms(metadata), command=command(exported), commit=commit(),
         drawn=metadata["summary"]["drawn"], crop=schema.crop_of(metadata),
         expressions=[name for name in schema.EXPRESSIONS if name in known],
         columns=[
             {"name": field.name, "type": field.type}
             | {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-            for field in (schema.FACES if exported.pixels and exported.format == "hf" else without_image(schema.FACES))
+            for field in (schema.FACES if exported.pixels and exported.format == "hf" else schema.ROWS)
         ],
     )  # fmt: skip
 

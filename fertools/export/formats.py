@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from manifests import files, schema
-from manifests.schema import Crop
+from manifests import schema
+from manifests.crop import Crop
+from manifests.parquet import atomic_parquet
 
 PARTS = ("train", "validation", "test", "rest")  # rest: what takes no part, with the reason
 PARQUET_SHARD = 20_000  # faces: 420 MB with pixels, as much of larger ones
@@ -67,14 +68,14 @@ class Format(Protocol):
 @contextmanager
 def hf(out: Path, num_faces: Mapping[str, int], pictures: Crop | None) -> Iterator[Sink]:
     """Write Parquet shards that say of themselves which column holds pictures."""
-    columns = schema.FACES if pictures else without_image(schema.FACES)
+    columns = schema.FACES if pictures else schema.ROWS
     size = _as_large(PARQUET_SHARD, pictures)
 
     @contextmanager
     def shard(part: str, number: int) -> Iterator[Callable[[pa.Table], None]]:
         num_shards = -(-num_faces[part] // size)
         path = out / "data" / f"{part}-{number:05d}-of-{num_shards:05d}.parquet"
-        with files.whole_file(path, columns, {}) as writer:
+        with atomic_parquet(path, columns, {}) as writer:
             yield lambda faces: writer.write_table(faces.select(columns.names).combine_chunks())
 
     with _shards(size, shard) as sink:
@@ -132,11 +133,6 @@ FORMATS: Mapping[str, Format] = {"hf": hf, "webdataset": webdataset, "folder": f
 # --- what they share
 
 
-def without_image(columns: pa.Schema) -> pa.Schema:
-    """Return the columns of a manifest that are not pixels."""
-    return columns.remove(columns.get_field_index("image"))
-
-
 def picture_key(face: Mapping[str, Any]) -> str:
     """Return the file name of a face's picture: its id in letters that every file system and tar takes.
 
@@ -184,7 +180,7 @@ def _shards(
 @contextmanager
 def _tables(out: Path, place: Callable[[str, Mapping[str, Any]], str]) -> Iterator[Sink]:
     """Write labels.csv, as `fertools prepare folder --labels` reads it, and rest.csv: what takes no part."""
-    columns = [*FIRST, *(name for name in without_image(schema.FACES).names if name not in FIRST)]
+    columns = [*FIRST, *(name for name in schema.ROWS.names if name not in FIRST)]
     with ExitStack() as stack:
         writers = {}
         for name in ("labels", "rest"):
@@ -213,7 +209,7 @@ def _rows(faces: pa.Table) -> list[dict[str, Any]]:
 
 def _pngs(faces: pa.Table, crop: Crop) -> Iterator[bytes]:
     """Yield the pictures of usable faces."""
-    for pixels in files.decode_images(faces["image"], crop):
+    for pixels in crop.decode(faces["image"]):
         bgr = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         whole, data = cv2.imencode(".png", bgr)
         assert whole

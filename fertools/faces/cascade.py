@@ -7,6 +7,7 @@ canvases, and where only the largest face is wanted, it starts with large faces 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -15,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import nms
 
 from fertools.faces.mtcnn import CELL, STRIDE, Level, Networks, Sums, Tile, cells, even, levels, place
+from fertools.faces.nms import nms
 
 P_SCORE, R_SCORE, O_SCORE = 0.6, 0.7, 0.7  # what each network lets pass
 P_LOGIT = 0.4  # a little below the logit of P_SCORE: only what is above needs a softmax
@@ -62,10 +63,10 @@ class Candidates:
 class Cascade:
     """P-, R- and O-Net on one device."""
 
-    def __init__(self, device: str, min_face: int, factor: float) -> None:
+    def __init__(self, device: str, weights: Sequence[Path], min_face: int, factor: float) -> None:
         self._grid = min_face, factor
         self._device = torch.device(device)
-        self._nets = {channels: Networks(self._device, channels) for channels in (1, 3)}
+        self._nets = {channels: Networks(weights, self._device, channels) for channels in (1, 3)}
         self._store = torch.empty(0, dtype=torch.int32, device=self._device)
         torch.empty(KEPT_MEMORY, dtype=torch.uint8)
 
@@ -76,7 +77,7 @@ class Cascade:
         """Return the faces of images.
 
         Args:
-            images: (height, width, 3) RGB, of any sizes.
+            images: (height, width, 3) RGB, or (height, width) of grey ones, of any sizes.
             sure: the least score of a face.
             only_largest: leave out faces of less than half the largest one's area; much faster.
             min_share: leave out levels whose windows are smaller than this part of the image's short side.
@@ -272,6 +273,8 @@ def suppress_contained(boxes: Tensor, scores: Tensor, groups: Tensor, threshold:
 
 def _plane(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return one channel of an image that is grey, else all three."""
+    if image.ndim == 2:
+        return np.ascontiguousarray(image)[..., None]
     few = image[::8, ::8]  # a look at a few pixels tells most coloured ones
     if np.array_equal(few[..., 0], few[..., 1]) and np.array_equal(few[..., 0], few[..., 2]):
         first, *others = (np.asarray(plane, np.uint8) for plane in cv2.split(image))

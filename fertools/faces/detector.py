@@ -59,14 +59,14 @@ class Detector:
         """
         from fertools.faces.cascade import Cascade
 
-        self._cascade = Cascade(device, MIN_FACE, FACTOR)
+        self._cascade = Cascade(device, weight_files(), MIN_FACE, FACTOR)
         self._min_share = min_share
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
         """Return the faces of an image, surest first.
 
         Args:
-            image: (height, width, 3) RGB.
+            image: (height, width, 3) RGB, or (height, width) of a grey one.
         """
         return self.batch([image])[0]
 
@@ -74,7 +74,7 @@ class Detector:
         """Return the faces of every image, surest first; what else is in the batch changes none.
 
         Args:
-            images: (height, width, 3) RGB each, of any sizes.
+            images: (height, width, 3) RGB, or (height, width) of grey ones, of any sizes.
             only_largest: leave out what is smaller than half the largest face, by area: all that `choose` without a
                 box and `most_frontal` ask for, in a quarter of the time.
         """
@@ -162,14 +162,26 @@ def pick_device(name: str) -> str:
     return name
 
 
-def provenance(min_share: float = 0.0) -> dict[str, Any]:
-    """Return what a manifest says of its detector: settings, the version of the cascade, the hash of the weights."""
+def weight_files() -> list[Path]:
+    """Return the files of P-, R- and O-Net's weights in the package facenet-pytorch, which is not imported for them.
+
+    Raises:
+        DetectionError: the package, or a file of it, is not there.
+    """
     spec = find_spec("facenet_pytorch")
     if spec is None or spec.origin is None:
-        raise DetectionError("facenet-pytorch is not installed")
+        raise DetectionError("facenet-pytorch, whose weights find faces, is not installed: pip install facenet-pytorch")
+    paths = [Path(spec.origin).parent / "data" / name for name in WEIGHTS]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        raise DetectionError(f"no {' or '.join(missing)}; install facenet-pytorch again")
+    return paths
+
+
+def provenance(min_share: float = 0.0) -> dict[str, Any]:
+    """Return what a manifest says of its detector: settings, the version of the cascade, the hash of the weights."""
     digest = hashlib.sha256()
-    for name in WEIGHTS:
-        digest.update((Path(spec.origin).parent / "data" / name).read_bytes())
+    for path in weight_files():
+        digest.update(path.read_bytes())
     return {
         "name": "MTCNN (facenet-pytorch)", "weights_sha256": digest.hexdigest(),
         "min_face": MIN_FACE, "factor": FACTOR, "min_score": MIN_SCORE,

@@ -1,6 +1,7 @@
 """What MTCNN's cascade is made of: levels and crops of images by sums over rectangles, canvases, and the networks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -182,18 +183,19 @@ def cells(length: int) -> int:
 
 
 class Networks:
-    """facenet-pytorch's P-, R- and O-Net, computed with channels last throughout, a third to a half faster."""
+    """facenet-pytorch's P-, R- and O-Net, computed with channels last throughout, a third to a half faster.
 
-    def __init__(self, device: torch.device, channels: int) -> None:
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+    Args:
+        weights: the files of the three (`detector.weight_files`).
+        device: where they compute.
+        channels: of images: 1 grey, 3 coloured.
+    """
 
-        self._p, self._r, self._o = (self._load(net(), device, channels) for net in (PNet, RNet, ONet))
-
-    @staticmethod
-    def _load(net: Any, device: torch.device, channels: int) -> Any:
-        if channels == 1:  # what three equal channels give
-            net.conv1.weight = nn.Parameter(net.conv1.weight.sum(1, keepdim=True))
-        return net.to(device, memory_format=torch.channels_last)
+    def __init__(self, weights: Sequence[Path], device: torch.device, channels: int) -> None:
+        self._p, self._r, self._o = (
+            _load(net, path, device, channels)
+            for net, path in zip((_p_net(), _r_net(), _o_net()), weights, strict=True)
+        )
 
     def p(self, canvas: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (rows, columns, 2: none, face) and corrections (rows, columns, 4) of the windows of a canvas.
@@ -226,6 +228,39 @@ class Networks:
         image = _pooled(_layer(net.conv3, net.prelu3, image), 2)
         face = net.prelu5(net.dense5(_flat(_layer(net.conv4, net.prelu4, image))))
         return torch.cat([net.dense6_1(face).softmax(1)[:, 1:], net.dense6_2(face), net.dense6_3(face)], 1)
+
+
+def _p_net() -> dict[str, nn.Module]:
+    return {
+        "conv1": nn.Conv2d(3, 10, 3), "prelu1": nn.PReLU(10), "conv2": nn.Conv2d(10, 16, 3), "prelu2": nn.PReLU(16),
+        "conv3": nn.Conv2d(16, 32, 3), "prelu3": nn.PReLU(32),
+        "conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1),
+    }  # fmt: skip
+
+
+def _r_net() -> dict[str, nn.Module]:
+    return {
+        "conv1": nn.Conv2d(3, 28, 3), "prelu1": nn.PReLU(28), "conv2": nn.Conv2d(28, 48, 3), "prelu2": nn.PReLU(48),
+        "conv3": nn.Conv2d(48, 64, 2), "prelu3": nn.PReLU(64), "dense4": nn.Linear(576, 128), "prelu4": nn.PReLU(128),
+        "dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4),
+    }  # fmt: skip
+
+
+def _o_net() -> dict[str, nn.Module]:
+    return {
+        "conv1": nn.Conv2d(3, 32, 3), "prelu1": nn.PReLU(32), "conv2": nn.Conv2d(32, 64, 3), "prelu2": nn.PReLU(64),
+        "conv3": nn.Conv2d(64, 64, 3), "prelu3": nn.PReLU(64), "conv4": nn.Conv2d(64, 128, 2), "prelu4": nn.PReLU(128),
+        "dense5": nn.Linear(1152, 256), "prelu5": nn.PReLU(256),
+        "dense6_1": nn.Linear(256, 2), "dense6_2": nn.Linear(256, 4), "dense6_3": nn.Linear(256, 10),
+    }  # fmt: skip
+
+
+def _load(layers: dict[str, nn.Module], weights: Path, device: torch.device, channels: int) -> Any:
+    net: Any = nn.ModuleDict(layers)
+    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    if channels == 1:  # what three equal channels give
+        net.conv1.weight = nn.Parameter(net.conv1.weight.sum(1, keepdim=True))
+    return net.to(device, memory_format=torch.channels_last)
 
 
 def _layer(convolution: nn.Conv2d, prelu: nn.PReLU, image: Tensor) -> Tensor:

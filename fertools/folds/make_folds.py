@@ -1,7 +1,6 @@
 """A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fertools.folds import assign, pairs
+from fertools.folds import assign, listed, pairs
 from fertools.folds.whitening import EPSILON, MAX_FACES, MAX_RANK, centre, fit_zca
 from manifests import files, schema
+from manifests.provenance import column_sha256
 
 NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
+PAIRS_AT_ONCE = 1 << 20  # that are drawn and written together
 RULES = {
     "subject": "step over the sorted subject ids",
     "group": "step over the sorted groups of faces that are alike enough to be one person's",
+    "list": "a user's list of folds",
     "official": "the official split; where it has no validation part, one in num_folds of the training part's people",
 }
 
@@ -34,10 +36,13 @@ class Fold:
     without_partner: dict[str, int]  # training faces of classes that one person alone shows: they are no anchors
 
 
-def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None) -> list[Fold]:
+def make_folds(
+    manifest: Path, num_folds: int, whitening: str, seed: int, by: str | None = None, dealt: listed.Listed | None = None
+) -> list[Fold]:
     """Deal the people of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
 
-    What was made already, from this manifest and with these options, is left as it is.
+    Folds, whitening and pairs say what they were made from: what was made already, from this manifest and with these
+    options, is left as it is.
 
     Args:
         manifest: of which dataset.
@@ -45,30 +50,34 @@ def make_folds(manifest: Path, num_folds: int, whitening: str, seed: int, by: st
         whitening: zca, standardize or none.
         seed: of all chance.
         by: subject, group or official (the keys of RULES); null: as the manifest's protocol says.
+        dealt: a user's folds instead; where it has parts, the column split then says these.
 
     Raises:
         FoldError: a face without subject, no groups, no official split, or fewer people than folds.
         WhiteningError: a training part too small to fit.
     """
-    metadata, drawn, faces = files.read_metadata(manifest), files.pairs_path(manifest), files.read(manifest)
+    metadata, stored = files.read_metadata(manifest), files.read(manifest)
     by = by or metadata.get("protocol", {}).get("folds", "subject")
-    dealt = _deal(faces, num_folds, by, seed)
-    faces = faces.set_column(faces.schema.get_field_index("fold"), "fold", pa.array(dealt, pa.int8()))
+    if dealt:
+        by = "official" if dealt.parts else "list"
+    faces = _with_column(stored, "split", dealt.parts) if dealt and dealt.parts else stored
+    folds = dealt.folds if dealt and dealt.folds else _deal(faces, num_folds, by, seed)
+    faces = _with_column(faces, "fold", folds)
     training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
-    asked = {
+    made = {
         "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
         "whitening": {"kind": whitening, "epsilon": EPSILON, "max_rank": MAX_RANK},
     }
-    about = {"rows_sha256": files.rows_sha256(faces), "num_epochs": NUM_EPOCHS, "seed": seed, **asked}
-    made = drawn.exists() and files.read_metadata(drawn) == about and metadata | asked == metadata
-    if not made:
-        schema.check_rows(faces)
-        drawn.unlink(missing_ok=True)  # written last: where it is, all is
-        with ThreadPoolExecutor(1) as beside:  # copying the images takes a disk, the rest processors
-            filled = beside.submit(files.write_column, manifest, "fold", dealt, metadata | asked)
-            _whiten(manifest, training, whitening, seed)
-            files.write_pairs(_before(filled, _pairs(faces, training, seed)), faces, drawn, about)
+    if metadata | made != metadata or not faces.equals(stored):
+        files.write_rows(faces, manifest, metadata | made)
+    _whiten(manifest, training if whitening == "zca" else {}, seed)
+    _draw_pairs(manifest, faces, training, seed)
     return _describe(faces, training)
+
+
+def _with_column(faces: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    field = schema.ROWS.field(name)
+    return faces.set_column(schema.ROWS.get_field_index(name), field, pa.chunked_array([pa.array(values, field.type)]))
 
 
 def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | list[int | None]:
@@ -87,48 +96,68 @@ def _people(faces: pa.Table) -> pa.ChunkedArray:
     return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
 
 
-def _before(filled: Future[None], tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the tables, then wait until the folds that they were drawn for are filled in."""
-    yield from tables
-    filled.result()
+def _draw_pairs(manifest: Path, faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> None:
+    """Draw and write the pairs of each fold and epoch, unless those that are there were drawn from the same."""
+    who = _people(faces)
+    made_from = files.pairs_source(faces)
+    about = {"made_from": made_from, "people": column_sha256(who), "num_epochs": NUM_EPOCHS, "seed": seed}
+    if files.is_made(files.pairs_path(manifest), about):
+        return
+    expression, person = schema.codes(faces["expression"]), schema.codes(who)
+    tables = (
+        table
+        for fold, rows in training.items()
+        for table in _pairs(fold, rows[expression[rows] >= 0], expression, person, np.random.default_rng([seed, fold]))
+    )
+    files.write_pairs(tables, manifest, about)
 
 
-def _pairs(faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> Iterator[pa.Table]:
-    """Yield the pairs of each fold's training part for all epochs; none where faces have no expression."""
-    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
-    for fold, rows in training.items():
-        rows = rows[expression[rows] >= 0].astype(np.int32)
-        generator = np.random.default_rng([seed, fold])
-        anchors, partners = pairs.draw(expression[rows], person[rows], NUM_EPOCHS, generator)
-        for epoch in partners:
-            epoch[:] = rows[epoch]
-        yield pa.table(
-            {
-                "fold": np.full(partners.size, fold, np.int8),
-                "epoch": np.repeat(np.arange(NUM_EPOCHS, dtype=np.int16), len(anchors)),
-                "anchor": np.tile(rows[anchors], NUM_EPOCHS),
-                "partner": partners.ravel(),
-            },
-            schema=schema.PAIRS,
-        )
+def _pairs(
+    fold: int, rows: NDArray[np.int64], expression: NDArray[np.int32], person: NDArray[np.int32],
+    generator: np.random.Generator,
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Yield the pairs of one fold, some epochs at a time; none where faces have no expression.
+
+    A table is written before the next one is made, in the same memory.
+    """
+    anchors, fill = pairs.draw(rows, expression[rows], person[rows], generator)
+    at_once = min(NUM_EPOCHS, max(1, PAIRS_AT_ONCE // max(1, len(anchors))))
+    folds, epochs = np.full(at_once * len(anchors), fold, np.int8), np.arange(NUM_EPOCHS, dtype=np.int16)
+    anchors, partners = np.tile(anchors, at_once), np.empty((at_once, len(anchors)), np.int32)
+    for first in range(0, NUM_EPOCHS, at_once):
+        some = partners[: NUM_EPOCHS - first]
+        fill(some)
+        columns = {
+            "fold": folds[: some.size], "epoch": epochs[first : first + at_once].repeat(some.shape[1]),
+            "anchor": anchors[: some.size], "partner": some.ravel(),
+        }  # fmt: skip
+        yield pa.table(columns, schema=schema.PAIRS)
 
 
-def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], kind: str, seed: int) -> None:
-    """Fit and write each fold's statistics, of grey faces of 112 px; remove those of an earlier call."""
+def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], seed: int) -> None:
+    """Fit and write each fold's statistics, of grey faces of 112 px, unless those that are there are of the same.
+
+    Standardisation is per image and fits nothing: then there are no training parts, and no statistics are kept.
+    """
+    kept = {files.whitening_path(manifest, fold) for fold in training}
     for path in files.whitening_path(manifest, 1).parent.glob("fold*.parquet"):
-        path.unlink()
-    if kind != "zca":
-        return  # standardisation is per image and fits nothing
+        if path not in kept:
+            path.unlink()
     for fold, rows in training.items():
+        about = {
+            "made_from": files.whitening_source(manifest, rows), "fold": fold, "epsilon": EPSILON,
+            "max_rank": MAX_RANK, "seed": seed,
+        }  # fmt: skip
+        if files.is_made(files.whitening_path(manifest, fold), about):
+            continue
         if len(rows) > MAX_FACES:
             rows = np.random.default_rng([seed, fold]).choice(rows, MAX_FACES, replace=False)
         crops = files.read_images(manifest, np.sort(rows), files.read_crop(manifest).least)
-        zca = fit_zca(centre(crops))
+        zca = fit_zca(centre(crops), MAX_RANK, EPSILON)
         table = pa.table(
             {"variance": [None, *zca.variance], "vector": [zca.mean, *zca.components]}, schema=schema.WHITENING
         )
-        about = {"fold": fold, "tail": zca.tail, "epsilon": zca.epsilon, "faces": len(rows)}
-        files.write_whitening(table, files.whitening_path(manifest, fold), about)
+        files.write_whitening(table, manifest, fold, about | {"tail": zca.tail, "faces": len(rows)})
 
 
 def _describe(faces: pa.Table, training: dict[int, NDArray[np.int64]]) -> list[Fold]:

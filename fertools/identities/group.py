@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from fertools.errors import FertoolsError
 from fertools.identities import clustering
 from fertools.identities.embed import Embedder
+from manifests import faces as crops
 from manifests import files
+from manifests.parquet import atomic_parquet
 
 CHUNK = 1000  # faces of a file
 BATCH = 100  # faces that an embedder gets at once
@@ -69,7 +71,8 @@ def group(
     rows = np.flatnonzero(np.array(faces["usable"]))
     if len(rows) < 2:
         raise GroupError(f"{manifest}: {len(rows)} usable face(s); nothing to group")
-    key = hashlib.sha256(json.dumps([metadata.get("prepared_from"), embedder.sha256, len(rows)]).encode()).hexdigest()
+    made_from = [crops.recorded_sha256(manifest), embedder.sha256, len(rows)]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
     _embed(manifest, rows, embedder, key[:16], progress)
     vectors = _read(manifest, key[:16]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # they are stored in half precision
@@ -116,11 +119,11 @@ def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str
         path = folder / f"{key}-{number:05d}.parquet"
         if path in kept:
             continue
-        crops = files.read_images(manifest, rows[at : at + CHUNK], files.read_crop(manifest).least)
-        vectors = np.concatenate([embedder(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)])
+        pixels = files.read_images(manifest, rows[at : at + CHUNK], files.read_crop(manifest).least)
+        vectors = np.concatenate([embedder(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel()), vectors.shape[1])
         table = pa.table({"row": rows[at : at + CHUNK], "vector": column})
-        with files.whole_file(path, table.schema, {"embedder": embedder.name}) as writer:
+        with atomic_parquet(path, table.schema, {"embedder": embedder.name}) as writer:
             writer.write_table(table)
     progress(len(rows), len(rows))
 

@@ -12,7 +12,8 @@ from fertools.datasets import DATASETS
 from fertools.errors import FertoolsError
 from fertools.preparation.face_rows import NO_FACE, face_rows, lost_row, read
 from fertools.preparation.ledger import PART, Job
-from manifests import files, schema
+from manifests import schema
+from manifests.parquet import atomic_parquet
 
 CHUNK = 50
 
@@ -42,7 +43,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], chunk: Sequence[Job]) -> di
     for row, job in zip(rows, chunk, strict=True):
         row |= {"key": job.key, "size": job.size, "mtime_ns": job.mtime_ns}
     name = f"{secrets.token_hex(8)}.parquet"
-    with files.whole_file(folder / name, PART, {}) as writer:
+    with atomic_parquet(folder / name, PART, {}) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=PART))
     found = sum(row["usable"] for row in rows)
     unfound = sum((row["reason"] or "").startswith(NO_FACE) for row in rows)

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from fertools.datasets.protocols import Selected
-from manifests import files, schema
+from manifests import faces as crops
+from manifests import schema
+from manifests.parquet import atomic_parquet
+from manifests.text import storable
 
 _STATE = [pa.field("key", pa.binary(16)), pa.field("size", pa.int64()), pa.field("mtime_ns", pa.int64())]
 PART = pa.schema([*schema.FACES, *_STATE])
@@ -94,37 +96,49 @@ def fingerprint(jobs: Iterable[Job], rows: dict[bytes, Row]) -> str:
 # --- files
 
 
-def gather(rows: Sequence[Row], columns: Sequence[str] = schema.FACES.names) -> Iterator[pa.Table]:
-    """Yield rows of several files in the order asked, 1,000 at a time.
+def gather(rows: Sequence[Row], columns: Sequence[str]) -> pa.Table:
+    """Return rows of several files in the order asked, without their crops.
 
     Args:
         rows: where they lie.
-        columns: of the schema of faces.
+        columns: of the schema of rows.
     """
-    for start in range(0, len(rows), schema.ROW_GROUP):
-        wanted: dict[Path, list[tuple[int, int]]] = defaultdict(list)
-        for position, row in enumerate(rows[start : start + schema.ROW_GROUP]):
-            wanted[row.file].append((row.number, position))
-        tables: list[pa.Table] = []
-        order: list[NDArray[np.int64]] = []
-        for file, pairs in wanted.items():
-            numbers, positions = np.array(sorted(pairs)).T
-            tables += _take(file, numbers, columns)
-            order.append(positions)
-        yield pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order))))
+    tables = [
+        pq.read_table(file, columns=list(columns)).take(numbers).replace_schema_metadata(None)
+        for file, numbers in _by_file(rows)
+    ]
+    return pa.concat_tables(tables).take(_order(rows))
 
 
-def _take(file: Path, numbers: NDArray[np.int64], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield rows of a file, which are asked for in ascending order, one of its row groups at a time."""
-    with pq.ParquetFile(file) as opened:
-        first = 0
-        for group in range(opened.num_row_groups):
-            last = first + opened.metadata.row_group(group).num_rows
-            low, high = np.searchsorted(numbers, [first, last])
-            if high > low:
-                table = opened.read_row_group(group, list(columns)).replace_schema_metadata(None)
-                yield table.take(pa.array(numbers[low:high] - first))
-            first = last
+def gather_images(rows: Sequence[Row], manifest: Path) -> pa.Array:
+    """Return the images of rows in the order asked, as they are stored.
+
+    Args:
+        rows: where they lie: in the manifest, or in parts of a run that is not finished.
+        manifest: of which dataset.
+    """
+    arrays: list[pa.Array] = []
+    for file, numbers in _by_file(rows):
+        if file == manifest:
+            arrays += crops.stored(manifest, np.array(numbers))
+        else:
+            arrays.append(pq.read_table(file, columns=["image"])["image"].combine_chunks().take(numbers))
+    return pa.concat_arrays(arrays).take(_order(rows))
+
+
+def _by_file(rows: Sequence[Row]) -> Iterator[tuple[Path, pa.Array]]:
+    """Yield each file that rows lie in, and their numbers in it, ascending."""
+    numbers: dict[Path, list[int]] = defaultdict(list)
+    for row in rows:
+        numbers[row.file].append(row.number)
+    for file in sorted(numbers):
+        yield file, pa.array(sorted(numbers[file]))
+
+
+def _order(rows: Sequence[Row]) -> pa.Array:
+    """Return where each row comes to stand among rows sorted by file and number."""
+    position = {row[:2]: number for number, row in enumerate(sorted(rows, key=lambda row: row[:2]))}
+    return pa.array([position[row[:2]] for row in rows])
 
 
 def path(manifest: Path, prepared_from: str) -> Path:
@@ -138,10 +152,10 @@ def write(jobs: Sequence[Job], rows: dict[bytes, Row], manifest: Path, prepared_
         "key": [job.key for job in jobs],
         "size": [job.size for job in jobs],
         "mtime_ns": [job.mtime_ns for job in jobs],
-        "path": [job.item.sample.path.as_posix() for job in jobs],
+        "path": [storable(job.item.sample.path) for job in jobs],
         "digest": [rows[job.key].digest for job in jobs],
     }
-    with files.whole_file(path(manifest, prepared_from), LEDGER, {}) as writer:
+    with atomic_parquet(path(manifest, prepared_from), LEDGER, {}) as writer:
         writer.write_table(pa.table(columns, schema=LEDGER))
 
 

@@ -8,8 +8,8 @@ says what each row was made from: a later run takes over every row that still ho
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +19,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fertools.datasets import protocols
-from fertools.datasets.base import Dataset, Quarantined, Sample
+from fertools.datasets.base import Dataset, Note, Quarantined, Sample
+from fertools.datasets.reasons import grouped
+from fertools.datasets.survey import survey
 from fertools.errors import FertoolsError
 from fertools.faces import detector, images
 from fertools.preparation import chunks, ledger
 from fertools.preparation.engines import Engine
 from fertools.preparation.engines.attempts import Result, Step
-from fertools.preparation.previous import Earlier
-from manifests import files, schema
-from manifests.fill import fill_in
+from fertools.preparation.previous import PreviousManifest
+from fertools.preparation.seal import PREPARED, seal
+from manifests import atomic, files, schema
+from manifests.provenance import commit
+from manifests.text import printable, storable
 
 LOCAL = Engine()
 Progress = Callable[[int, int, str], None]  # images done, images in all, what came of those that this run has done
@@ -53,6 +57,7 @@ class Summary:
     subjects: int  # with a usable face
     expected: int | None  # images that the protocol takes from a complete copy
     drawn: bool  # a stand-in made by `fertools draw`
+    notes: list[str] = field(default_factory=list)  # how labels, names and people were read, where that is not plain
     up_to_date: bool = False  # the manifest was there, made from the same files and options
 
 
@@ -62,6 +67,7 @@ def prepare(
     manifests: Path,
     *,
     labels: Path | None = None,
+    recode: Mapping[str, str] | None = None,
     protocol_name: str | None = None,
     published: bool = False,
     crop: schema.Crop = schema.DEFAULT_CROP,
@@ -80,6 +86,7 @@ def prepare(
         raw: the folder.
         manifests: where the manifest goes.
         labels: a table of labels, for adapters that take one.
+        recode: what labels as written are to be read as (`survey.reading`); null: as published.
         protocol_name: which images; by default the dataset's first protocol.
         published: align by the landmarks that the authors publish; nothing is detected then.
         crop: how faces are cut out.
@@ -92,17 +99,18 @@ def prepare(
     Raises:
         DatasetError: the raw folder is not what its adapter expects.
         PrepareError: no image or no landmark is left.
-        EarlierError: a manifest is in the way that is not to be lost unasked.
+        OverwriteError: a manifest is in the way that is only replaced with `overwrite`.
         ManifestError: something cannot be written.
     """
     chosen = protocols.find(dataset.name, protocol_name)
-    found = list(dataset.samples(raw, labels))
+    items = list(survey(dataset, raw, labels, recode))
+    found = [item for item in items if not isinstance(item, Note)]
     selected = _select(found, dataset, chosen, raw, published)
     manifest = files.manifest_path(manifests, dataset.name)
     about = _about(dataset, chosen, published, crop)
-    earlier = Earlier.read(manifest)
+    previous = PreviousManifest.read(manifest, overwrite, check_hashes)
     if not overwrite:
-        earlier.check_options(about)
+        previous.check_options(about)
 
     place = None if published else detector.pick_device(device)
     parts = manifests / f".{dataset.name}.parts"
@@ -111,16 +119,22 @@ def prepare(
     def run(step: Step, jobs: Sequence[ledger.Job]) -> Iterator[Result]:
         return engine.run(step, chunks.cut(jobs), gpu=str(place).startswith("cuda"))
 
-    rows = dict(earlier.rows) | ledger.of_parts(parts.glob("*.parquet"))
+    rows = previous.sound_rows | ledger.of_parts(parts.glob("*.parquet"))
     rows = _still_holding(jobs, rows, partial(run, partial(chunks.digests, dataset.name, raw.absolute())), check_hashes)
     if not overwrite:
-        earlier.check_loss(jobs, rows)
+        previous.check_loss(jobs, rows)
     step = partial(chunks.make_part, parts.absolute(), dataset.name, raw.absolute(), place, crop)
     rows |= _make(jobs, rows, partial(run, step), parts, dataset.name, progress)
 
-    summary = _summary(dataset, chosen, raw, found, selected, [rows[job.key] for job in jobs])
+    faces = ledger.gather([rows[job.key] for job in jobs], PREPARED)
+    summary = _summary(dataset, chosen, raw, found, selected, faces)
+    summary = replace(summary, notes=[item.text for item in items if isinstance(item, Note)])
     about |= {"summary": _as_read(asdict(summary)), "prepared_from": ledger.fingerprint(jobs, rows)}
-    up_to_date = _seal(earlier, jobs, rows, about, overwrite)
+    if not previous.holds(faces, about):
+        if not overwrite:
+            previous.refuse("its rows change")
+        previous = replace(previous, metadata={})
+    up_to_date = seal(previous, jobs, rows, faces, about)
     shutil.rmtree(parts, ignore_errors=True)
     return replace(summary, manifest=str(manifest), up_to_date=up_to_date)
 
@@ -140,7 +154,7 @@ def _select(
         raise PrepareError(
             f"{raw}: {len(samples)} images found, none that protocol {chosen.name} takes "
             f"({', '.join(chosen.expressions)}); {len(quarantined)} things quarantined"
-            + "".join(f"\n  {item.path}: {item.reason}" for item in quarantined[:5])
+            + "".join(f"\n  {line}" for line in grouped((storable(item.path), item.reason) for item in quarantined))
         )
     if published and not any(dataset.landmarks(raw, item.sample) for item in selected[: chunks.CHUNK]):
         raise PrepareError(
@@ -158,7 +172,7 @@ def _about(dataset: Dataset, chosen: protocols.Protocol, published: bool, crop: 
         + " --landmarks published" * published + crop.options,
         "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
         "protocol": asdict(chosen), "detector": {"name": "published"} if published else detector.provenance(),
-        "fertools": version("fertools"), "commit": files.commit(),
+        "fertools": version("fertools"), "commit": commit(),
     })  # fmt: skip
 
 
@@ -206,7 +220,8 @@ def _make(
     done, counts, made = len(jobs) - len(todo), [0, 0, 0], []
     progress(done, len(jobs), "")
     if todo:
-        files.make_folder(parts)
+        with atomic.writing(parts):
+            parts.mkdir(parents=True, exist_ok=True)
     for result in make(todo):
         part = chunks.make_lost_part(parts, dataset, result["lost"]) if "lost" in result else result
         made.append(parts / part["part"])
@@ -215,40 +230,11 @@ def _make(
     return ledger.of_parts(made)
 
 
-def _seal(earlier: Earlier, jobs: Sequence[ledger.Job], rows: Rows, about: dict[str, Any], overwrite: bool) -> bool:
-    """Write what differs from the earlier manifest, last of all the manifest; return whether that stays as it is."""
-    manifest, ordered = earlier.manifest, [rows[job.key] for job in jobs]
-    same = earlier.has_rows(ordered, about)
-    if not (same or overwrite):
-        earlier.refuse("its rows change")
-    prepared_from = earlier.metadata["prepared_from"] if same else about["prepared_from"]
-    if not same or list(earlier.rows.values()) != ordered:
-        ledger.write(jobs, rows, manifest, prepared_from)
-    if same and earlier.metadata["summary"] == about["summary"]:
-        return True
-    if same:  # but for what else was found: folds and groups stay
-        fill_in(manifest, {}, {**earlier.metadata, "summary": about["summary"]})
-    else:
-        files.write(map(_without_folds, ledger.gather(ordered)), manifest, about)
-    ledger.remove_others(manifest, prepared_from)
-    return False
-
-
-def _without_folds(rows: pa.Table) -> pa.Table:
-    """Return rows without what was made of those beside which they stood before."""
-    for name in ("fold", "group"):
-        place, field = schema.FACES.get_field_index(name), schema.FACES.field(name)
-        rows = rows.set_column(place, field, pa.nulls(len(rows), field.type))
-    return rows
-
-
 def _summary(
     dataset: Dataset, chosen: protocols.Protocol, raw: Path, found: Sequence[Sample | Quarantined],
-    selected: Sequence[protocols.Selected], rows: Sequence[ledger.Row],
+    selected: Sequence[protocols.Selected], faces: pa.Table,
 ) -> Summary:  # fmt: skip
     """Return what was found, from the rows that came of it."""
-    names = ["face_id", "expression", "subject", "usable", "reason", "source"]
-    faces = pa.concat_tables(ledger.gather(rows, names))
     usable = faces.filter(faces["usable"])
     refused = faces.filter(pc.invert(faces["usable"])).select(["face_id", "source", "reason"]).to_pylist()
     unusable = [Quarantined(Path(_where(dataset.name, row)), row["reason"]) for row in refused]
@@ -260,7 +246,7 @@ def _summary(
     return Summary(
         dataset=dataset.name, protocol=chosen.name, manifest=files.manifest_path(Path(), dataset.name).name,
         found=len(found), usable=len(usable), outside=len(samples) - len(selected) - len(unsound),
-        quarantined=[{"path": item.path.as_posix(), "reason": item.reason} for item in every_bad],
+        quarantined=[{"path": storable(item.path), "reason": storable(item.reason)} for item in every_bad],
         expressions=dict(sorted(Counter(usable["expression"].to_pylist()).items(), key=str)),
         subjects=len(set(usable["subject"].to_pylist()) - {None}),
         expected=chosen.num_images, drawn=(raw / "drawn.json").exists(),
@@ -293,7 +279,8 @@ def describe(summary: Summary) -> str:
         f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
         f"+ {len(summary.quarantined)} quarantined",
     ]
-    lines += [f"    {item['path']}: {item['reason']}" for item in summary.quarantined]
+    lines += [f"    {line}" for line in grouped((item["path"], item["reason"]) for item in summary.quarantined)]
+    lines += [f"  {printable(note, 1000)}" for note in summary.notes]
     if summary.drawn:
         lines.append("  drawn faces, a stand-in: not the dataset")
     return "\n".join(lines)

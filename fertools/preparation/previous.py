@@ -1,53 +1,73 @@
-"""The manifest that an earlier run left, and what of it must not be lost unasked."""
+"""The manifest that an earlier run left, and what of it may only be discarded with --overwrite."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from fertools.errors import FertoolsError
 from fertools.preparation import ledger
+from manifests import faces as crops
 from manifests import files, schema
 
 OPTIONS = ("command", "crop", "detector", "protocol")  # of the metadata: what a manifest was asked to be
-ADDED = ("fold", "group", "image")  # columns that are filled in later, and one that follows from the others
+ADDED = ("group", "fold")  # columns that are filled in later
 
 
-class EarlierError(FertoolsError):
-    """A manifest is in the way whose loss has not been asked for."""
+class OverwriteError(FertoolsError):
+    """A manifest is in the way that is only replaced with --overwrite."""
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A manifest, if there is one; no metadata and no rows where there is none."""
+class PreviousManifest:
+    """A manifest, if there is one; nothing but its path where there is none."""
 
     manifest: Path
-    metadata: Mapping[str, Any]
-    rows: Mapping[bytes, ledger.Row]  # in its order; none where its ledger is missing
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[int, crops.Part] = field(default_factory=dict)  # of its crops, those that are sound, by index
+    rows: Mapping[bytes, ledger.Row] = field(default_factory=dict)  # in its order; none where its ledger is missing
 
     @classmethod
-    def read(cls, manifest: Path) -> "Earlier":
-        """Read what is there.
+    def read(cls, manifest: Path, overwrite: bool, check_hashes: bool) -> "PreviousManifest":
+        """Read what there is, once parts that an interrupted preparation has written are in their places.
+
+        Args:
+            manifest: where it lies.
+            overwrite: take one that cannot be read for none.
+            check_hashes: look for damage in every byte of the crops, not only in their order.
 
         Raises:
             ManifestError: it is no manifest, or one of another version.
         """
         if not manifest.exists():
-            return cls(manifest, {}, {})
-        metadata = files.read_metadata(manifest)
-        return cls(manifest, metadata, ledger.of_manifest(manifest, metadata.get("prepared_from", "")))
+            return cls(manifest)
+        try:
+            metadata = files.read_metadata(manifest)
+            crops.settle(manifest)
+        except schema.ManifestError:
+            if overwrite:
+                return cls(manifest)
+            raise
+        is_sound = crops.is_unchanged if check_hashes else crops.is_in_order
+        parts = {i: part for i, part in enumerate(crops.parts(manifest)) if is_sound(manifest, part)}
+        return cls(manifest, metadata, parts, ledger.of_manifest(manifest, metadata.get("prepared_from", "")))
+
+    @property
+    def sound_rows(self) -> dict[bytes, ledger.Row]:
+        """Rows whose crops are there."""
+        return {key: row for key, row in self.rows.items() if row.number // crops.PART_ROWS in self.parts}
 
     def check_options(self, about: Mapping[str, Any]) -> None:
         """Refuse to replace a manifest that was asked to be another one.
 
         Raises:
-            EarlierError: it was.
+            OverwriteError: it was.
         """
         if self.metadata and self._options(self.metadata) != self._options(about):
             lost = f", with its {self._added}" if self._added else ""
-            raise EarlierError(
+            raise OverwriteError(
                 f"{self.manifest} was prepared with other options or weights ({self.metadata['command']}); "
                 f"--overwrite replaces it{lost}, doing again only what depends on them; --manifests DIR keeps both"
             )
@@ -60,11 +80,12 @@ class Earlier:
             rows: those that still hold.
 
         Raises:
-            EarlierError: rows change, and there are folds or groups.
+            OverwriteError: rows change, and there are folds or groups.
         """
         if not self._added or not self.rows:
             return  # without a ledger nothing is known yet
-        changed = [job for job in jobs if job.key not in rows and self._was_read(job.key)]
+        lost = self.rows.keys() - self.sound_rows.keys()  # their crops: they are made again, and should be the same
+        changed = [job for job in jobs if job.key not in rows and job.key not in lost and self._was_read(job.key)]
         gone = self.rows.keys() - {job.key for job in jobs}
         if changed or gone or list(self.rows) != [job.key for job in jobs]:
             self.refuse(f"{len(changed)} images are new or changed, {len(gone)} are gone")
@@ -73,10 +94,10 @@ class Earlier:
         """Refuse a change of rows.
 
         Raises:
-            EarlierError: there are folds or groups.
+            OverwriteError: there are folds or groups.
         """
         if self._added:
-            raise EarlierError(
+            raise OverwriteError(
                 f"{self.manifest}: {change}, so its {self._added} would not fit its rows any more; it is as it was. "
                 f"--overwrite brings it up to date and drops them (make them again: fertools make-folds"
                 f"{', fertools group' * ('groups' in self.metadata)}); --manifests DIR keeps both"
@@ -96,19 +117,16 @@ class Earlier:
         usual = {"crop": vars(schema.DEFAULT_CROP)}
         return {name: about.get(name, usual.get(name)) for name in OPTIONS}
 
-    def has_rows(self, rows: Sequence[ledger.Row], about: Mapping[str, Any]) -> bool:
-        """Whether these rows are the manifest's, in its order; reads no image, as that follows from the rest."""
+    def holds(self, faces: pa.Table, about: Mapping[str, Any]) -> bool:
+        """Whether these rows, without folds and groups, are the manifest's, in its order."""
         if not self.metadata or self._options(self.metadata) != self._options(about):
             return False
-        if self.metadata.get("prepared_from") == about["prepared_from"]:
-            return True
-        names = [name for name in schema.FACES.names if name not in ADDED]
-        present = pq.read_table(self.manifest, columns=names)
-        if len(present) != len(rows):
-            return False
-        start = 0
-        for table in ledger.gather(rows, names):
-            if not table.equals(present.slice(start, len(table))):
-                return False
-            start += len(table)
-        return True
+        return bool(faces.equals(files.read(self.manifest).drop_columns(list(ADDED))))
+
+    def part(self, index: int, rows: Sequence[ledger.Row]) -> crops.Part | None:
+        """Return the part that holds the crops of just these rows already, in their order; null: there is none."""
+        part, first = self.parts.get(index), index * crops.PART_ROWS
+        if part is None or part.rows != len(rows):
+            return None
+        in_place = all(row.file == self.manifest and row.number == number for number, row in enumerate(rows, first))
+        return part if in_place else None

@@ -1,10 +1,11 @@
-"""The `trainer` command: each command parses, calls the library, prints where the result is."""
+"""The `trainer` command: each command parses, calls one library function, and prints the result or where it is."""
 
 import dataclasses
+import inspect
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,59 +17,80 @@ from trainer.cli.options import (
     Compiled,
     Device,
     ManifestsDir,
+    NumWorkers,
     Precision,
     RunFolder,
     RunsDir,
-    SideBySide,
     only_manifest,
     refusals,
 )
 from trainer.cli.progress import JobBars, progress_bars
 from trainer.errors import TrainerError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+if TYPE_CHECKING:
+    from trainer.experiments.jobs import FitResult
+
+app = typer.Typer(  # plain help: rich's costs more to import than all else that --help needs
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()
 def main() -> None:
-    """Train and judge methods on manifests that `fertools` has prepared."""
-    # Before torch is loaded: its idle threads must not spin, or two trainings on a machine's cores all but stop.
+    """Train and evaluate methods on manifests that `fertools` has prepared."""
+    # Before torch is imported: spinning idle threads would all but stop two trainings on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @app.command()
 def fit(
-    dataset: Annotated[str | None, typer.Option(help="Which manifest.", show_default="the only one")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The manifest's name.", show_default="the only one")] = None,
     fold: Annotated[int | None, typer.Option(help="Test on this fold, validate on the next.", show_default="1")] = None,
-    all_folds: Annotated[bool, typer.Option("--all-folds", help="A run a fold.")] = False,
+    all_folds: Annotated[bool, typer.Option("--all-folds", help="Train one run per fold.")] = False,
     method: Annotated[str, typer.Option(help="See `trainer methods`.")] = "dicefer",
     preset: Annotated[str, typer.Option(help="See `trainer methods`.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="name=value; may be repeated.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of every stage.", show_default="the preset's")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Source of all chance.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="A run a seed: so many, from --seed on.")] = 1,
-    side_by_side: SideBySide = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of every stage.", show_default="the preset's")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of seeds; trains one run per seed, starting at --seed.")
+    ] = 1,
+    side_by_side: NumWorkers = None,
     expressions: Annotated[
-        str | None, typer.Option(help="Only these, separated by commas.", show_default="all")
+        str | None, typer.Option(help="Only these expressions, separated by commas.", show_default="all")
     ] = None,
     extra: Annotated[
-        list[str] | None, typer.Option(metavar="DATASET", help="Train on this dataset, too; may be repeated.")
+        list[str] | None, typer.Option(metavar="DATASET", help="Also train on this dataset; may be repeated.")
     ] = None,
     averages: Annotated[
-        str | None, typer.Option(metavar="DATASET,...", help="IF-GAN's average faces.", show_default="the fold's own")
+        str | None,
+        typer.Option(
+            metavar="DATASET,...", help="Compute IF-GAN's average faces from these.", show_default="the training part"
+        ),
     ] = None,
-    start: Annotated[Path | None, typer.Option(metavar="RUN", help="A finished run, to take stages from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Take the stages before --stage from this finished run.")
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="With --start: the first stage to train.")] = None,
     encoder_weights: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="Start the encoders from a ResNet-18: resnet18, timm/NAME, or a file."),
+        typer.Option(
+            metavar="NAME|FILE", help="Initialise the encoders from a ResNet-18: resnet18, timm/NAME, or a file."
+        ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Start at random where the preset asks for pre-trained encoders.")
+    ] = False,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same bits each time on a GPU, too; slower.")
+        bool, typer.Option("--deterministic", help="Bit-identical results on a GPU, too; slower.")
     ] = False,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="GB", min=0, help="Stream faces that take more on the device.", show_default="half of it"),
+        typer.Option(
+            metavar="GB", min=0, help="Device memory for crops; larger sets are streamed.", show_default="half of it"
+        ),
     ] = None,
     precision: Precision = "auto",
     compiled: Compiled = False,
@@ -77,11 +99,12 @@ def fit(
     runs_dir: RunsDir = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Train a method on one fold or on all, judge it on people it never saw, and write its report.
+    """Train a method on one fold or on all, evaluate it on people held out, and write a report.
 
-    An interrupted run goes on where it stopped, and ends with the same bits; a finished one says so. Several runs are
-    trained side by side, with a share of the threads each; one that fails is named and does not stop the others.
-    For several devices that train one run together, and then the next:
+    Run the command again to resume an interrupted run; results are bit-identical. A finished run is not trained again.
+    Several runs are trained in parallel, each with an equal share of the threads; a run that fails is reported and does
+    not stop the others.
+    To train one run after the other on several devices (data parallelism; batch_size is that of all devices together):
     torchrun --nproc-per-node 4 --no-python trainer fit
 
     Example: trainer fit --all-folds --seeds 5
@@ -92,88 +115,83 @@ def fit(
         if (start is None) != (stage is None):
             raise TrainerError("--start RUN and --stage NAME go together: the run, and the first stage to train")
         manifest = only_manifest(manifests_dir, dataset)
-        from trainer.experiments.jobs import do_all, training
-        from trainer.runs.device import pick_device
-        from trainer.runs.distributed import rank
-        from trainer.training import fit as library
-        from trainer.training.data_parallel import init_process_group
+        from trainer.experiments.jobs import fit_all
+        from trainer.training.fit import RunSpec, num_folds
         from trainer.training.precision import StepRunner
 
-        folds = range(1, library.num_folds(manifest) + 1) if all_folds else [fold or 1]
+        base = RunSpec(
+            manifest=manifest,
+            method=method,
+            preset=preset,
+            settings=tuple(settings or ()),
+            epochs=epochs,
+            fold=fold or 1,
+            seed=seed,
+            expressions=tuple(expressions.split(",")) if expressions else (),
+            extra=tuple(only_manifest(manifests_dir, name) for name in extra or ()),
+            averages=tuple(only_manifest(manifests_dir, name) for name in averages.split(",")) if averages else (),
+            start=start,
+            stage=stage,
+            encoder_weights=encoder_weights,
+            from_scratch=from_scratch,
+            deterministic=deterministic,
+            memory=memory,
+            step_runner=StepRunner(precision, compiled),
+        )
+        base.refuse_random_start()
+        folds = range(1, num_folds(manifest) + 1) if all_folds else [base.fold]
         specs = [
-            library.RunSpec(
-                manifest=manifest,
-                method=method,
-                preset=preset,
-                settings=tuple(settings or ()),
-                epochs=epochs,
-                fold=number,
-                seed=one_seed,
-                expressions=tuple(expressions.split(",")) if expressions else (),
-                extra=tuple(only_manifest(manifests_dir, name) for name in extra or ()),
-                averages=tuple(only_manifest(manifests_dir, name) for name in averages.split(",")) if averages else (),
-                start=start,
-                stage=stage,
-                encoder_weights=encoder_weights,
-                deterministic=deterministic,
-                memory=memory,
-                step_runner=StepRunner(precision, compiled),
-            )  # fmt: skip
-            for number in folds for one_seed in range(seed, seed + seeds)
+            dataclasses.replace(base, fold=index, seed=number)
+            for index in folds for number in range(seed, seed + seeds)
         ]  # fmt: skip
-        specs[0].config()
-        with init_process_group(pick_device(device)) as where:
-            todo = [training(one, runs_dir, where) for one in specs]
-            finished = [one for one, job in zip(specs, todo, strict=True) if job.done]
-            for one in finished:
-                library.fit(one, runs_dir, where, lambda *_: None)  # which refuses what is another run
-            failed = do_all(todo, where, JobBars, side_by_side)
-            if rank() == 0:
-                tell_runs([runs_dir / one.name() for one in specs], {one.name() for one in finished}, failed, as_json)
-        if failed:
+        result = fit_all(specs, runs_dir, device, JobBars, side_by_side)
+        if result:
+            print_runs(result, as_json)
+        if result and result.failed:
             raise typer.Exit(1)
 
 
-def tell_runs(folders: list[Path], finished: set[str], failed: dict[str, str], as_json: bool) -> None:
-    """Print what runs have found: each, then all; with --json, why others have failed, too."""
-    from trainer.evaluation.reporting import comparison, run_report
+def print_runs(result: "FitResult", as_json: bool) -> None:
+    """Print the scores of each run, then of all; with --json, also the errors of failed ones."""
+    from trainer.evaluation.reporting import comparison_page, run_report
     from trainer.methods.pretrained import key_layouts
     from trainer.runs.run import Run
 
-    runs = [Run(folder) for folder in folders if folder.name not in failed]
+    runs = [Run(folder) for folder in result.folders if folder.name not in result.failed]
     if as_json:
-        found = {run.folder: run.read_json("scores.json") for run in runs}
-        told = [{"run": str(path)} | found.get(path, {"error": failed.get(path.name)}) for path in folders]
-        typer.echo(json.dumps(told))
+        scores = {run.folder: run.read_json("scores.json") for run in runs}
+        errors = {path: {"error": result.failed.get(path.name)} for path in result.folders}
+        typer.echo(json.dumps([{"run": str(path)} | scores.get(path, errors[path]) for path in result.folders]))
         return
     for run in runs:
-        typer.echo(f"{run.folder}{' was finished already' if run.folder.name in finished else ''}")
-        if taken := run.read_json("provenance.json").get("encoder_weights"):
-            typer.echo(key_layouts.text(taken))
+        typer.echo(f"{run.folder}{' was finished already' if run.folder.name in result.finished else ''}")
+        if weights := run.read_json("provenance.json").get("encoder_weights"):
+            typer.echo(key_layouts.text(weights))
         typer.echo(run_report.text(run.read_json("scores.json")))
         typer.echo(f"  report: {run.folder / 'report.html'}")
     if len(runs) > 1:
-        typer.echo(comparison.write(runs, folders[0].parent / "report.html"))
+        typer.echo(comparison_page.write(runs, result.folders[0].parent / "report.html"))
 
 
 @app.command()
 def pretrain(
-    dataset: Annotated[str, typer.Argument(help="Faces of people who are named, such as casia-webface.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset with identities, such as casia-webface.")],
     preset: Annotated[str, typer.Option(help="default (CosFace), arcface or demo.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="name=value; may be repeated.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="How many.", show_default="the preset's")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Source of all chance.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs.", show_default="the preset's")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     pairs: Annotated[
-        list[Path] | None, typer.Option(help="Judge it on these pairs too: lfw.bin of a face pack; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="Also evaluate it on pairs: lfw.bin of a face pack; may be repeated."),
     ] = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: RunsDir = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Teach an encoder people, and judge it on people it never saw: weights for `fit --encoder-weights`.
+    """Pretrain an encoder on face identification, and evaluate it on people held out: for `fit --encoder-weights`.
 
-    An interrupted training goes on where it stopped; a finished one is judged anew. For several devices:
+    Run the command again to resume an interrupted training; a finished one is evaluated again. For several devices:
     torchrun --nproc-per-node 4 --no-python trainer pretrain casia-webface
 
     Example: trainer pretrain casia-webface --pairs data/casiawebface/faces_webface_112x112/lfw.bin
@@ -187,31 +205,33 @@ def pretrain(
             manifest=only_manifest(manifests_dir, dataset), preset=preset, settings=tuple(settings or ()),
             epochs=epochs, seed=seed, pairs=tuple(pairs or ()),
         )  # fmt: skip
-        with init_process_group(pick_device(device)) as where, progress_bars(spec.manifest.stem) as progress:
-            found = library.pretrain(spec, runs_dir, where, progress)
-        if found and as_json:
-            typer.echo(json.dumps(found))
-        elif found:
-            typer.echo(f"{found['run']}\n{library.text(found)}")
+        with init_process_group(pick_device(device)) as local, progress_bars(spec.manifest.stem) as progress:
+            result = library.pretrain(spec, runs_dir, local, progress)
+        if result and as_json:
+            typer.echo(json.dumps(result))
+        elif result:
+            typer.echo(f"{result['run']}\n{library.text(result)}")
 
 
 @app.command()
 def evaluate(
     run: RunFolder,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Also MIG, DCI, SAP: about a minute a run.")] = False,
-    factors: Annotated[Path | None, typer.Option(help="With --thorough: table of known factors (CSV).")] = None,
-    on: Annotated[str | None, typer.Option(help="Judge it on every face of this other dataset.")] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Also MIG, DCI and SAP: about a minute per run.")
+    ] = False,
+    factors: Annotated[Path | None, typer.Option(help="With --thorough: CSV table of known factors.")] = None,
+    on: Annotated[str | None, typer.Option(help="Evaluate it on all faces of this other dataset.")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Judge a trained run again on its test fold, which it records, or on another dataset.
+    """Evaluate a trained run again on its test fold, which its provenance records, or on another dataset.
 
     Example: trainer evaluate runs/ckplus-dicefer-default-fold03-seed0 --thorough
     """
     with refusals():
         if factors and not thorough:
-            raise TrainerError("--factors are read by --thorough only; add it")
+            raise TrainerError("--factors is used only with --thorough; add --thorough")
         from trainer.evaluation import evaluate as library
         from trainer.evaluation.reporting import run_report
         from trainer.runs.device import pick_device
@@ -220,27 +240,27 @@ def evaluate(
         trained = load_run(run)
         method, data = library.load(trained, manifests_dir, pick_device(device))
         if on:
-            found = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
-            text = run_report.elsewhere(on, found)
+            scores = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
+            text = run_report.elsewhere(on, scores)
         else:
-            found = run_report.judge_and_report(trained, method, data)
-            text = run_report.text(found)
+            scores = run_report.judge_and_report(trained, method, data)
+            text = run_report.text(scores)
         if thorough:
-            found["examination"] = library.examine(trained, method, data, factors)
-            text += "\n" + run_report.examination(found["examination"])
-        typer.echo(json.dumps(found) if as_json else text)
+            scores["examination"] = library.examine(trained, method, data, factors)
+            text += "\n" + run_report.examination(scores["examination"])
+        typer.echo(json.dumps(scores) if as_json else text)
 
 
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs.")], as_json: AsJson = False
 ) -> None:
-    """Compare finished runs: mean and spread over folds and seeds, and paired tests, as text and as a page beside them.
+    """Compare finished runs: mean and spread over folds and seeds, and paired tests, as text and as a page.
 
     Example: trainer report runs/ckplus-*
     """
     with refusals():
-        from trainer.evaluation.reporting import comparison
+        from trainer.evaluation.reporting import comparison, comparison_page
         from trainer.runs.run import load_run
 
         loaded = [load_run(folder) for folder in runs]
@@ -248,7 +268,7 @@ def report(
             typer.echo(json.dumps({"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}))
             return
         page = runs[0].parent / "report.html"
-        typer.echo(comparison.write(loaded, page))
+        typer.echo(comparison_page.write(loaded, page))
         typer.echo(page)
 
 
@@ -258,17 +278,16 @@ def methods(as_json: AsJson = False) -> None:
 
     Example: trainer methods
     """
-    from trainer.methods import METHODS
+    from trainer.methods import METHODS, find_presets, title
 
     known = {
-        name: {preset: dataclasses.asdict(config) for preset, config in method.PRESETS.items()}
-        for name, method in METHODS.items()
+        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in METHODS
     }
     if as_json:
         typer.echo(json.dumps(known))
         return
     for name, presets in known.items():
-        typer.echo(f"{name}: {(METHODS[name].__doc__ or '').splitlines()[0]}")
+        typer.echo(f"{name}: {title(name)}")
         for setting in next(iter(presets.values())):
             values = "  ".join(f"{preset} {settings[setting]}" for preset, settings in presets.items())
             typer.echo(f"  {setting:<22} {values}")
@@ -276,3 +295,7 @@ def methods(as_json: AsJson = False) -> None:
 
 for command in (*models.COMMANDS, *tables.COMMANDS):
     app.command()(command)
+
+
+for described in app.registered_commands:  # in full: plain help would cut it
+    described.short_help = str(inspect.getdoc(described.callback)).partition("\n\n")[0]

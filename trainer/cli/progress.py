@@ -1,4 +1,4 @@
-"""What the commands of `trainer` show on stderr while they work."""
+"""Progress bars on stderr; where that is no terminal, lines."""
 
 import sys
 import time
@@ -10,8 +10,8 @@ import typer
 
 
 @contextmanager
-def progress_bars(what: str) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
-    """Show a bar a stage on stderr, with the last epoch's values; where that is no terminal, a line a stage."""
+def progress_bars(title: str) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    """Show one bar per stage, with the last epoch's values; where stderr is no terminal, one line per stage."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -21,21 +21,21 @@ def progress_bars(what: str) -> Iterator[Callable[[str, int, int, dict[str, floa
     shown = console.is_terminal
     with Progress(*columns, TextColumn("{task.fields[values]}"), console=console, disable=not shown) as progress:
 
-        def tell(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
+        def update(stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
             values = _values(logged)
             if stage not in bars:
-                bars[stage] = progress.add_task(f"{what}, {stage}", total=epochs, values="")
+                bars[stage] = progress.add_task(f"{title}, {stage}", total=epochs, values="")
             progress.update(bars[stage], completed=epoch, values=values)
             if epoch == epochs and not shown:
-                typer.echo(f"{what}, {stage} {epoch}/{epochs}  {values}", err=True)
+                typer.echo(f"{title}, {stage} {epoch}/{epochs}  {values}", err=True)
 
-        yield tell
+        yield update
 
 
 class JobBars:
-    """A bar a job that is under way, and one of all, on stderr; where that is no terminal, a line a stage and job.
+    """One bar per running job and one of all; where stderr is no terminal, one line per stage and job.
 
-    At the end, what has failed is named.
+    At the end, the errors of failed jobs are printed.
     """
 
     def __init__(self, num_jobs: int) -> None:
@@ -43,14 +43,17 @@ class JobBars:
         from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        texts = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[at]", "fields[told]")]
+        texts = [
+            TextColumn(f"{{task.{name}}}", markup=False)
+            for name in ("description", "fields[position]", "fields[values]")
+        ]
         columns = (texts[0], BarColumn(20), texts[1], TimeRemainingColumn(), texts[2])
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._num_jobs, self._num_ended, self._num_epochs, self._started = num_jobs, 0, 0, time.perf_counter()
-        self._all = self._progress.add_task("all", total=num_jobs, at="", told="")
+        self._all = self._progress.add_task("all", total=num_jobs, position="", values="")
         self._bars: dict[str, TaskID] = {}
         self._stages: dict[str, tuple[str, ...]] = {}
-        self._parts: dict[str, float] = {}  # how much of each job is done, 0 to 1
+        self._parts: dict[str, float] = {}  # fraction of each job that is done
         self._errors: dict[str, str] = {}
 
     def __enter__(self) -> "JobBars":
@@ -62,23 +65,23 @@ class JobBars:
         for title, error in self._errors.items():
             typer.echo(f"error: {title}: {error}" if self._num_jobs > 1 else f"error: {error}", err=True)
 
-    def begun(self, title: str, stages: tuple[str, ...]) -> None:
-        """Show a bar."""
+    def started(self, title: str, stages: tuple[str, ...]) -> None:
+        """Show a bar for a job."""
         self._stages[title] = stages
-        self._bars[title] = self._progress.add_task(title, total=None, at="", told="")
+        self._bars[title] = self._progress.add_task(title, total=None, position="", values="")
 
-    def epoch(self, title: str, stage: str, number: int, epochs: int, logged: dict[str, float]) -> None:
-        """Move a bar on."""
-        at, told, stages = f"{stage} {number}/{epochs}", _values(logged), self._stages[title]
-        self._progress.update(self._bars[title], completed=number, total=epochs, at=at, told=told)
-        self._parts[title] = (stages.index(stage) + number / epochs) / len(stages)
+    def epoch(self, title: str, stage: str, epoch: int, epochs: int, logged: dict[str, float]) -> None:
+        """Advance a job's bar."""
+        position, values, stages = f"{stage} {epoch}/{epochs}", _values(logged), self._stages[title]
+        self._progress.update(self._bars[title], completed=epoch, total=epochs, position=position, values=values)
+        self._parts[title] = (stages.index(stage) + epoch / epochs) / len(stages)
         self._num_epochs += 1
         self._show_all()
-        if number == epochs and not self._progress.console.is_terminal:
-            typer.echo(f"{title}, {at}  {told}", err=True)
+        if epoch == epochs and not self._progress.console.is_terminal:
+            typer.echo(f"{title}, {position}  {values}", err=True)
 
     def ended(self, title: str, error: str | None) -> None:
-        """Take a bar away."""
+        """Remove a job's bar."""
         self._progress.remove_task(self._bars.pop(title))
         if error:
             self._errors[title] = error
@@ -89,8 +92,8 @@ class JobBars:
 
     def _show_all(self) -> None:
         rate = 60 * self._num_epochs / (time.perf_counter() - self._started)
-        at, done = f"{self._num_ended}/{self._num_jobs}", sum(self._parts.values())
-        self._progress.update(self._all, completed=done, at=at, told=f"{rate:.1f} epochs a minute")
+        position, values = f"{self._num_ended}/{self._num_jobs}", f"{rate:.1f} epochs per minute"
+        self._progress.update(self._all, completed=sum(self._parts.values()), position=position, values=values)
 
 
 def _values(logged: dict[str, float]) -> str:
@@ -99,23 +102,23 @@ def _values(logged: dict[str, float]) -> str:
 
 @contextmanager
 def pictures_bar(num_files: int | None) -> Iterator[Callable[[Path, int | None], None]]:
-    """Show on stderr, where that is a terminal, how many files were begun, and the picture that was last looked at."""
+    """Show the number of files that were started, and the current picture, where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    at = TextColumn("{task.fields[at]}", markup=False)
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), at)
+    current = TextColumn("{task.fields[picture]}", markup=False)
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), current)
     console = Console(stderr=True)
     last = None
     with Progress(
         *columns, console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty()
     ) as progress:
-        task = progress.add_task("", total=num_files, at="")
+        task = progress.add_task("", total=num_files, picture="")
 
         def advance(path: Path, frame: int | None) -> None:
             nonlocal last
-            at = path.name + ("" if frame is None else f" {frame}")
-            progress.update(task, advance=path != last, at=at)
+            picture = path.name + ("" if frame is None else f" {frame}")
+            progress.update(task, advance=path != last, picture=picture)
             last = path
 
         yield advance

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from manifests import files
 from trainer.cli.options import (
     MANIFESTS,
     RUNS,
@@ -14,14 +13,22 @@ from trainer.cli.options import (
     Compiled,
     Device,
     ManifestsDir,
+    NumWorkers,
     Precision,
     RunsDir,
-    SideBySide,
     numbers,
     only_manifest,
     refusals,
 )
 from trainer.cli.progress import JobBars
+
+EncoderWeights = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Start the encoders from a ResNet-18: resnet18, timm/NAME, or a file."),
+]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="Start at random where a preset asks for pre-trained encoders.")
+]
 
 
 def reproduce(
@@ -36,7 +43,9 @@ def reproduce(
     datasets: Annotated[str | None, typer.Option(help="Names, separated by commas.", show_default="all")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where tables and figures are written.")] = Path("results"),
-    side_by_side: SideBySide = None,
+    encoder_weights: EncoderWeights = None,
+    from_scratch: FromScratch = False,
+    side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: RunsDir = RUNS,
@@ -49,34 +58,37 @@ def reproduce(
     Example: trainer reproduce dice-fer/table2 --preset demo --folds 1,2 --seeds 0
     """
     with refusals():
+        from manifests import files
         from trainer.evaluation.reporting import tables
-        from trainer.experiments import price
+        from trainer.experiments import estimate, paper_tables
         from trainer.experiments import reproduce as library
-        from trainer.experiments.jobs import do_all
+        from trainer.experiments.jobs import run_jobs
         from trainer.experiments.papers import ITEMS
+        from trainer.experiments.starts import Start
         from trainer.runs.device import pick_device
 
         grid = library.Grid(
             manifests=manifests_dir, runs=runs_dir, preset=preset, folds=numbers(folds or ""), seeds=numbers(seeds),
             device=pick_device(device),
             datasets=tuple(files.dataset_name(name) for name in (datasets or "").split(",") if name.strip()),
+            start=Start(encoder_weights, from_scratch),
         )  # fmt: skip
         items = library.find(names or list(ITEMS))
         if measure:
-            unknown = do_all(price.measurements(items, grid), grid.device, JobBars, 1)
-            priced = price.price(items, grid)
-            typer.echo(json.dumps(priced) if as_json else price.price_text(priced))
-            raise typer.Exit(1 if unknown else 0)
+            failed = run_jobs(estimate.measurements(items, grid), grid.device, JobBars, 1)
+            estimated = estimate.estimate(items, grid)
+            typer.echo(json.dumps(estimated) if as_json else estimate.estimate_text(estimated))
+            raise typer.Exit(1 if failed else 0)
         if show or not names:
-            listed = [price.outline(name, item, grid) for name, item in items.items()]
-            typer.echo(json.dumps(listed) if as_json else "\n".join(price.outline_text(one) for one in listed))
+            outlines = [estimate.outline(name, item, grid) for name, item in items.items()]
+            typer.echo(json.dumps(outlines) if as_json else "\n".join(map(estimate.outline_text, outlines)))
             return
-        failed: dict[str, str] = {}
+        failed = {}
         for name, item in items.items():
-            failed |= {} if dry else do_all(library.jobs(item, grid), grid.device, JobBars, side_by_side)
-            table = library.write(name, item, grid, out)
+            failed |= {} if dry else run_jobs(library.jobs(item, grid), grid.device, JobBars, side_by_side)
+            table = paper_tables.write(name, item, grid, out)
             typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
-            typer.echo(f"written: {out / name}.*", err=True)
+            typer.echo(f"written: {out / name}.*, {out / name.partition('/')[0]}.html", err=True)
         if failed:
             raise typer.Exit(1)
 
@@ -91,7 +103,9 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
     dry: Annotated[bool, typer.Option("--dry", help="Run nothing: tabulate what there is.")] = False,
     out: Annotated[Path, typer.Option(help="Where the table is written.")] = Path("results"),
-    side_by_side: SideBySide = None,
+    encoder_weights: EncoderWeights = None,
+    from_scratch: FromScratch = False,
+    side_by_side: NumWorkers = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     runs_dir: RunsDir = RUNS,
@@ -108,18 +122,18 @@ def compare(
         manifest = only_manifest(manifests_dir, dataset)
         from trainer.evaluation.reporting import tables
         from trainer.experiments import compare as library
-        from trainer.experiments.jobs import do_all
-        from trainer.experiments.reproduce import write_forms
+        from trainer.experiments.jobs import run_jobs
+        from trainer.experiments.starts import Start
         from trainer.runs.device import pick_device
 
         comparison = library.Comparison(
             manifest=manifest, methods=tuple(name.strip() for name in names.split(",") if name.strip()), preset=preset,
             folds=numbers(folds or ""), seeds=numbers(seeds), runs=runs_dir, device=pick_device(device),
+            start=Start(encoder_weights, from_scratch),
         )  # fmt: skip
         jobs = library.jobs(comparison)
-        failed = {} if dry else do_all(jobs, comparison.device, JobBars, side_by_side)
-        table = library.tabulate(comparison)
-        write_forms(table, out, {})
+        failed = {} if dry else run_jobs(jobs, comparison.device, JobBars, side_by_side)
+        table = library.write(comparison, out)
         typer.echo(tables.to_json(table) if as_json else tables.to_markdown(table))
         typer.echo(f"written: {out / table.name}.*", err=True)
         if failed:
@@ -146,7 +160,7 @@ def bench(
     """
     with refusals():
         manifest = only_manifest(manifests_dir, dataset)
-        from trainer.experiments import bench as library
+        from trainer.experiments import throughput as library
         from trainer.runs.device import pick_device
         from trainer.training.fit import RunSpec
         from trainer.training.precision import StepRunner
@@ -155,8 +169,8 @@ def bench(
             manifest=manifest, method=method, preset=preset, settings=tuple(settings or ()), epochs=None, fold=1,
             seed=0, step_runner=StepRunner(precision, compiled),
         )  # fmt: skip
-        found = library.bench(spec, pick_device(device))
-        typer.echo(json.dumps(found) if as_json else library.text(found))
+        result = library.bench(spec, pick_device(device))
+        typer.echo(json.dumps(result) if as_json else library.text(result))
 
 
 COMMANDS = (reproduce, compare, bench)

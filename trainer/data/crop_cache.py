@@ -1,9 +1,7 @@
 """Where the crops of a manifest are while they are used: on the device, or in a file that they are streamed from."""
 
 import math
-import os
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,8 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from manifests import files, schema
+from manifests import atomic, errors, files, schema
+from manifests import faces as crops
 from manifests.schema import Crop
 from trainer.data.crops import Crops, Resident, Streamed
 from trainer.runs.device import free_memory
@@ -70,19 +69,8 @@ def memory_budget(device: torch.device, asked: float | None = None) -> int:
 
 def cache_path(manifest: Path, crop: Crop) -> Path:
     """Return where the usable crops of a manifest lie one after the other, byte by byte; it may be deleted."""
-    name = f"{manifest_sha256(manifest)}-{crop.size}-{crop.align}-{crop.color}.uint8"
+    name = f"{crops.sha256(manifest)}-{crop.size}-{crop.align}-{crop.color}.uint8"
     return manifest.with_suffix(".crops") / name
-
-
-def manifest_sha256(manifest: Path) -> str:
-    """Return the hash of a manifest's bytes, which are read once as long as they are the same file."""
-    about = manifest.stat()
-    return _sha256(manifest, about.st_ino, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache
-def _sha256(manifest: Path, *_: int) -> str:
-    return files.file_sha256(manifest)
 
 
 def _cache(manifest: Path, crop: Crop, usable: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -93,33 +81,27 @@ def _cache(manifest: Path, crop: Crop, usable: NDArray[np.int64]) -> NDArray[np.
         return path.exists() and path.stat().st_size == math.prod(shape)
 
     if not whole():
-        files.make_folder(path.parent)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.parent / ".lock"):
                 if not whole():  # another process has made it meanwhile
                     _write(manifest, crop, usable, path)
-        except OSError as error:
-            raise schema.ManifestError(
-                f"{path} cannot be written ({error.strerror or error}); it takes {math.prod(shape) / GB:.3g} GB. Mend "
-                "that, or let the faces take more of the device: --memory GB"
+        except (OSError, errors.WriteError) as error:
+            raise errors.WriteError(
+                f"{error}. {path} takes {math.prod(shape) / GB:.3g} GB: mend that, or let the faces take more of the "
+                "device: --memory GB"
             ) from error
     return np.memmap(path, np.uint8, "r", shape=shape)
 
 
 def _write(manifest: Path, crop: Crop, usable: NDArray[np.int64], path: Path) -> None:
-    """Write the file whole, and remove those of earlier states of the manifest."""
-    part = path.with_name(".part")
-    try:
-        with part.open("wb") as file:
-            for rows in by_row_group(usable):
-                file.write(files.read_images(manifest, rows, crop).data)
-            file.flush()
-            os.fsync(file.fileno())  # of a file of the right size, nobody would see that its end is missing
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write the file whole, and remove those of earlier crops of the manifest."""
+    atomic.remove_leftovers(path.parent)
+    with atomic.atomic_file(path) as temporary, temporary.open("wb") as file:
+        for rows in by_row_group(usable):
+            file.write(files.read_images(manifest, rows, crop).data)
     for other in path.parent.glob("*.uint8"):
-        if not other.name.startswith(manifest_sha256(manifest)):
+        if not other.name.startswith(crops.sha256(manifest)):
             other.unlink()
 
 

@@ -19,6 +19,7 @@ from manifests import files, schema
 from trainer.data.crop_cache import by_row_group
 from trainer.data.crops import Crops, Joined, average_faces
 from trainer.data.fold_data import FoldData, shown_in
+from trainer.data.provenance import faces_read
 
 SAME_PHOTOGRAPHS = ({"ckplus", "ckplus48", "ckextended"}, {"fer2013", "ferplus"})
 
@@ -68,7 +69,8 @@ def find_extra(manifest: Path, data: FoldData) -> Extra:
     if len(kept) == 0:
         raise schema.ManifestError(f"{manifest} shows nobody who is not held out: leave it out of --extra")
     about = {
-        "manifest_sha256": files.file_sha256(manifest), "faces": len(kept),
+        "read": faces_read(manifest, ("face_id", "usable", "expression", "subject", "source_sha256")),
+        "faces": len(kept),
         "left out": {"photographs held out": int(shown.sum()), "near copies of these": int((near & ~shown).sum()),
                      "further faces of people held out": int((known & ~shown & ~near).sum())},
     }  # fmt: skip

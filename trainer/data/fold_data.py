@@ -1,6 +1,5 @@
 """A manifest to batches: crops come to the device as uint8, and are turned, cut and whitened there."""
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from torch import Tensor
 from manifests import files, schema
 from manifests.schema import DEFAULT_CROP
 from trainer.data.augment import jittered_grids, random_affine, variant_grids
-from trainer.data.crop_cache import CropSource, manifest_sha256, memory_budget
+from trainer.data.crop_cache import CropSource, memory_budget
 from trainer.data.crops import (
     Crops,
     Joined,
@@ -31,7 +30,9 @@ from trainer.data.crops import (
     stream,
     to_device,
 )
+from trainer.data.provenance import pairs_read, whitening_read
 from trainer.methods.base import Faces, Method, Pairs
+from trainer.runs.distributed import global_batches, local_share
 
 CUT_AT_ONCE = 32  # faces of 112 px; of larger ones as many pixels
 MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
@@ -85,6 +86,7 @@ class FoldData:
         self._left = self._store.left
         self._crops = {name: self._store.crops(self.rows[name]) for name in ("train", "validation")}
         self._pool, self._pool_classes = self._crops["train"], self.classes("train").cpu()
+        self._pool_person = self._people()
 
     @classmethod
     def seen_by(
@@ -92,7 +94,7 @@ class FoldData:
         expressions: Collection[str] = (), memory: float | None = None,
     ) -> "FoldData":  # fmt: skip
         """Read them as a method with these settings sees them."""
-        return cls(manifest, fold, device, expressions, kind.PLAIN, settings.get("color", False), memory)
+        return cls(manifest, fold, device, expressions, kind.INPUT == "plain", settings.get("color", False), memory)
 
     def _keep(self, expressions: Collection[str]) -> None:
         """Leave out the faces, and the pairs, of all other expressions."""
@@ -120,17 +122,15 @@ class FoldData:
         """Let further faces be trained on. Averages and probes stay those of the fold's own training part."""
         classes = torch.tensor([self.expressions.index(name) for name in expressions])
         self._pool, self._pool_classes = Joined([self._pool, crops]), torch.cat([self._pool_classes, classes])
+        if self._pool_person is not None:
+            self._pool_person = torch.cat([self._pool_person, torch.full((len(crops),), -1)])
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the faces are, by hash, and how they were prepared."""
-        whitening = files.whitening_path(self.manifest, self.fold)
-        fitted = not self.plain and whitening.exists()
+        """Return the hashes of all that is read, by name, and how the faces were prepared."""
         crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
         return {
-            "manifest_sha256": manifest_sha256(self.manifest),
-            "pairs_sha256": files.file_sha256(files.pairs_path(self.manifest)),
+            "read": pairs_read(self.manifest) | whitening_read(self.manifest, self.fold, self._whitening),
             "whitening": self._whitening,
-            "whitening_sha256": files.file_sha256(whitening) if fitted else None,
             "protocol": self.metadata["summary"]["protocol"],
             "drawn": self.metadata["summary"]["drawn"],
             "prepared_by": self.metadata["commit"],
@@ -140,6 +140,17 @@ class FoldData:
         """Return the class of each face of a part, as a place in `expressions`."""
         names = self.table["expression"].take(self.rows[part]).to_pylist()
         return torch.tensor([self.expressions.index(name) for name in names], device=self.device)
+
+    def _people(self) -> Int[Tensor, " faces"] | None:
+        """Return the index of each training face's person in their sorted names, -1 of nobody; None: none is named."""
+        names = self.table["subject"].take(self.rows["train"]).to_pylist()
+        index = {name: number for number, name in enumerate(sorted({name for name in names if name is not None}))}
+        return torch.tensor([index.get(name, -1) for name in names]) if index else None
+
+    def _people_at(self, places: list[Tensor]) -> Int[Tensor, "batch sides"] | None:
+        if self._pool_person is None:
+            return None
+        return to_device(torch.stack([self._pool_person[side] for side in places], dim=1), self.device)
 
     def column(self, part: str, name: str) -> NDArray[Any]:
         """Return a column of the manifest for the faces of a part."""
@@ -155,7 +166,7 @@ class FoldData:
         comes before batch `first` is drawn and not made.
         Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
         epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
-        Of a `share` (k, n), process k of n, every batch is the near-equal k-th part of what one process would see.
+        Of a `share` (rank, num_ranks), every batch is the rank-th equal part of the global batch (`global_batches`).
         """
         generator = torch.Generator().manual_seed(seed)
         sides = self._sides(reads, epoch)
@@ -165,33 +176,32 @@ class FoldData:
             classes = self._pool_classes[sides[0]]
             shares = 1 / torch.bincount(classes)[classes].double()
             order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
-        batches = order.tensor_split(math.ceil(len(order) / batch_size))
-        if share[1] > 1 and len(batches[-1]) < 2 * share[1]:
-            raise schema.ManifestError(
-                f"{share[1]} processes share batches of {len(batches[-1])}, and each needs two faces at least: choose "
-                "a larger batch_size, or start fewer processes"
-            )
+        batches = global_batches(order, batch_size, share[1])
         with closing(stream(self._pool, self._drawn(batches, sides, generator, first, share))) as gathered:
             for crops, (places, variants) in gathered:
                 images = [
                     self._cut(side, drawn, self._grids_of)
                     for side, drawn in zip(crops.tensor_split(len(sides)), variants, strict=True)
                 ]
-                classes = to_device(self._pool_classes[places], self.device)
-                yield Faces(images[0], classes) if reads is Faces else Pairs(images[0], images[1], classes)
+                classes = to_device(self._pool_classes[places[0]], self.device)
+                people = self._people_at(places)
+                if reads is Faces:
+                    yield Faces(images[0], classes, None if people is None else people[:, 0])
+                else:
+                    yield Pairs(images[0], images[1], classes, people)
 
     def _drawn(
         self, batches: Iterable[Tensor], sides: list[Tensor], generator: torch.Generator, first: int,
         share: tuple[int, int],
-    ) -> Iterator[tuple[Tensor, tuple[Tensor, list[Tensor]]]]:  # fmt: skip
-        """Yield a process's share of each batch: places of all sides, with those of the first side and all variants."""
-        process, processes = share
+    ) -> Iterator[tuple[Tensor, tuple[list[Tensor], list[Tensor]]]]:  # fmt: skip
+        """Yield a rank's share of each batch: indices of all sides, together, and with the variants by side."""
+        rank, num_ranks = share
         for number, members in enumerate(batches):
-            mine = torch.arange(len(members)).tensor_split(processes)[process]
+            mine = local_share(torch.arange(len(members)), rank, num_ranks)
             variants = [self._draw(len(members), generator)[mine] for _ in sides]
             if number >= first:
                 places = [side[members[mine]] for side in sides]
-                yield torch.cat(places), (places[0], variants)
+                yield torch.cat(places), (places, variants)
 
     def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
         """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs.
@@ -287,7 +297,7 @@ def whitener(manifest: Path, fold: int, kind: str, device: torch.device) -> Whit
         return lambda faces: 2 * faces - 1
     if kind == "standardize":
         return standardize
-    mean, components, variance, about = files.read_whitening(files.whitening_path(manifest, fold))
+    mean, components, variance, about = files.read_whitening(manifest, fold, files.read(manifest))
     rest = (about["tail"] + about["epsilon"]) ** -0.5
     gain = torch.from_numpy(((variance + about["epsilon"]) ** -0.5 - rest).astype(np.float32)).to(device)
     centre, basis = torch.from_numpy(mean).to(device), torch.from_numpy(components).to(device)

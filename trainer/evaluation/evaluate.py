@@ -17,12 +17,14 @@ from torch import Tensor
 from manifests import files, schema
 from trainer.data.augment import VARIANTS
 from trainer.data.fold_data import FoldData, shown_in, upright
+from trainer.data.provenance import changed
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import disentanglement
 from trainer.evaluation.metrics.calibration import calibration
 from trainer.evaluation.metrics.classification import classification
 from trainer.evaluation.metrics.dependence import dependence
 from trainer.evaluation.metrics.information import information_gap
+from trainer.evaluation.metrics.leaks import identity_within_expression, person_information
 from trainer.evaluation.metrics.probes import expression_probe, factor_probe, identity_probe, verification
 from trainer.evaluation.metrics.retrieval import retrieval
 from trainer.evaluation.metrics.robustness import robustness
@@ -62,9 +64,11 @@ def load(run: Run, manifests: Path, device: torch.device) -> tuple[Method, FoldD
     manifest = files.find(manifests, [config["dataset"]])[0]
     kind = find_method(config["method"])
     data = FoldData.seen_by(kind, config["settings"], manifest, config["fold"], device, config["expressions"])
-    if (now := data.provenance()) != provenance["data"]:
-        changed = ", ".join(key for key in now if now[key] != provenance["data"].get(key))
-        raise RunError(f"{run.folder} was trained on another manifest than {data.manifest} ({changed} differ)")
+    if names := changed(provenance, data.provenance()["read"]):
+        raise RunError(
+            f"{run.folder} was trained on other data than {data.manifest} holds now: {', '.join(names)} differ. Train "
+            "it again, or name the --manifests that it was trained on"
+        )
     return load_method(run, device), data
 
 
@@ -138,12 +142,27 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
         "calibration": calibration(probabilities, truth, data.expressions),
         "robustness": robustness(np.stack(turned), truth, VARIANTS),
         "codes": {name: _read(name, train, test, unseen) for name in test.codes},
+        "budget": _budget(run),
     }
     if "identity" in unseen.codes:
         scores["dependence"] = dependence(
             unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
         )
     return scores, unseen
+
+
+def _budget(run: Run) -> dict[str, Any] | None:
+    """Return what the expression code was given (see `training.budget`), and how many settings were tried before.
+
+    None: it was trained before this was counted. Processor seconds stay in the provenance: scores are reproducible.
+    """
+    stages = run.read_json("provenance.json").get("budget")
+    if stages is None:
+        return None
+    config = run.read_json("config.json")
+    of_code = [stage for stage in stages.values() if stage["trains_code"]]
+    counted = {name: sum(stage[name] for stage in of_code) for name in ("steps", "faces", "updates")}
+    return counted | {"settings_tried": find_method(config["method"]).TRIED.get(config["preset"])}
 
 
 def _read(name: str, train: Outputs, test: Outputs, unseen: Outputs) -> dict[str, Any]:
@@ -154,11 +173,13 @@ def _read(name: str, train: Outputs, test: Outputs, unseen: Outputs) -> dict[str
         "expression_probe": expression_probe(
             train.codes[name], train.labels["expression"], test.codes[name], test.labels["expression"]
         ),
-        "identity_probe": identity_probe(code, subject, sequence),
+        "identity_verification": verification(code, subject, expression, sequence),
+        "identity_within_expression": identity_within_expression(code, subject, expression, sequence),
+        "person_information": person_information(code, subject, expression, sequence),
+        "identity_probe": identity_probe(code, subject, expression, sequence),
         "expression_retrieval": retrieval(code, expression, subject),
         "identity_retrieval": retrieval(code, subject, sequence),
         "expression_verification": verification(code, expression, subject, sequence),
-        "identity_verification": verification(code, subject, expression, sequence),
     }
 
 

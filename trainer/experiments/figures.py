@@ -1,19 +1,19 @@
-"""The figures of papers, from runs."""
+"""The figures of papers, drawn from runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from trainer.data.crops import Pictures
 from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import Outputs, infer, load, open_test
 from trainer.evaluation.metrics.retrieval import cosine_similarities
+from trainer.evaluation.reporting.drawing import pyplot
 from trainer.evaluation.reporting.image_grid import Row, draw
 from trainer.evaluation.reporting.pictures import Painter, attention_of, painter, transfer_of
 from trainer.evaluation.reporting.run_report import nearest_faces, svg
@@ -21,10 +21,7 @@ from trainer.experiments.papers.item import Variant
 from trainer.methods.base import Method
 from trainer.runs.run import Run
 
-matplotlib.use("svg")  # no display
-from matplotlib import pyplot as plt  # noqa: E402
-
-NUM_QUERIES, NUM_FOUND = 4, 5
+NUM_QUERIES, NUM_NEAREST = 4, 5
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ def _unseen(run: Run, manifests: Path, device: torch.device) -> tuple[Outputs, P
     """Return the faces, and their pictures, of people that no weight of a judged run was trained on."""
     method, data = _opened(run, manifests, device)
     parts = ("validation", "test")
-    seen = [infer(method, data, part) for part in parts]
-    return seen[0] + seen[1], data.pictures(*parts)
+    outputs = [infer(method, data, part) for part in parts]
+    return outputs[0] + outputs[1], data.pictures(*parts)
 
 
 def _where(row: Drawn) -> str:
@@ -59,24 +56,24 @@ def _where(row: Drawn) -> str:
 
 def retrieval(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
     """DICE-FER Figure 3: queries, and the faces nearest to them by E and by I, of the first run of each dataset."""
-    figure, grid = plt.subplots(
-        NUM_QUERIES * len(rows), 1 + 2 * NUM_FOUND, squeeze=False, layout="constrained",
-        figsize=(1 + 2 * NUM_FOUND, 1.05 * NUM_QUERIES * len(rows) + 0.4),
+    figure, grid = pyplot().subplots(
+        NUM_QUERIES * len(rows), 1 + 2 * NUM_NEAREST, squeeze=False, layout="constrained",
+        figsize=(1 + 2 * NUM_NEAREST, 1.05 * NUM_QUERIES * len(rows) + 0.4),
     )  # fmt: skip
-    for place, row in enumerate(rows):
-        seen, pictures = _unseen(row.runs[0], manifests, device)
-        lines = grid[place * NUM_QUERIES : (place + 1) * NUM_QUERIES]
+    for index, row in enumerate(rows):
+        outputs, pictures = _unseen(row.runs[0], manifests, device)
+        lines = grid[index * NUM_QUERIES : (index + 1) * NUM_QUERIES]
         queries = np.linspace(0, len(pictures) - 1, NUM_QUERIES).astype(int).tolist()
         for axes, query in zip(lines, queries, strict=True):
-            found = [nearest_faces(name, seen.codes[name], seen.labels["subject"], query)[:NUM_FOUND]
-                     for name in ("expression", "identity")]  # fmt: skip
-            for axis, face in zip(axes, [query, *found[0], *found[1]], strict=True):
+            nearest = [nearest_faces(name, outputs.codes[name], outputs.labels["subject"], query)[:NUM_NEAREST]
+                       for name in ("expression", "identity")]  # fmt: skip
+            for axis, face in zip(axes, [query, *nearest[0], *nearest[1]], strict=True):
                 axis.imshow(pictures[face], cmap="gray", vmin=0, vmax=255)
                 axis.axis("off")
     grid[0][0].set_title("query")
-    middle = 1 + NUM_FOUND // 2
+    middle = 1 + NUM_NEAREST // 2
     grid[0][middle].set_title("by E, other people")
-    grid[0][middle + NUM_FOUND].set_title("by I")
+    grid[0][middle + NUM_NEAREST].set_title("by I")
     figure.suptitle("; ".join(_where(row) for row in rows))
     return svg(figure)
 
@@ -95,29 +92,29 @@ SWEPT = {  # heading -> where in a run's scores, and its chance
 def sweep(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
     """DICE-FER Figure 4: scores against zeta, with E frozen in stage 2 and with E moving; bars span the runs."""
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         len(datasets), len(SWEPT), figsize=(4 * len(SWEPT), 3.1 * len(datasets)), squeeze=False, layout="constrained"
     )
     for dataset, axes in zip(datasets, grid, strict=True):
-        mine = [row for row in rows if row.dataset == dataset]
+        of_dataset = [row for row in rows if row.dataset == dataset]
         for axis, (heading, paths) in zip(axes, SWEPT.items(), strict=True):
-            _sweep_panel(axis, mine, *paths)
+            _sweep_panel(axis, of_dataset, *paths)
             axis.set(title=heading, xlabel="zeta", ylim=(0, 1))
-        axes[0].set_ylabel(_where(mine[0]))
+        axes[0].set_ylabel(_where(of_dataset[0]))
     grid[0][0].legend()
     return svg(figure)
 
 
-def _sweep_panel(axis: Axes, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
+def _sweep_panel(axis: Any, rows: Sequence[Drawn], path: tuple[str, ...], chance: tuple[str, ...]) -> None:
     for kind, colour in (("frozen", "tab:blue"), ("joint", "tab:orange")):
-        mine = [row for row in rows if row.variant.title.startswith(kind)]
-        points = sorted(((_zeta(row), row) for row in mine), key=lambda point: point[0])
+        of_kind = [row for row in rows if row.variant.title.startswith(kind)]
+        points = sorted(((_zeta(row), row) for row in of_kind), key=lambda point: point[0])
         if not points:
             continue
         values = [[run.value("scores.json", *path) for run in row.runs] for _, row in points]
         mean, low, high = (np.array([function(runs) for runs in values]) for function in (np.mean, min, max))
-        place = [zeta for zeta, _ in points]
-        axis.errorbar(place, mean, [mean - low, high - mean], color=colour, marker="o", capsize=3, label=f"E {kind}")
+        zetas = [zeta for zeta, _ in points]
+        axis.errorbar(zetas, mean, [mean - low, high - mean], color=colour, marker="o", capsize=3, label=f"E {kind}")
     level = float(np.mean([run.value("scores.json", *chance) for row in rows for run in row.runs]))
     axis.axhline(level, color="grey", linestyle=":", label="chance")
     axis.set_xscale("symlog", linthresh=0.005)
@@ -131,19 +128,54 @@ def _zeta(row: Drawn) -> float:
     return float(row.runs[0].read_json("config.json")["settings"]["adversarial_weight"])
 
 
-def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
-    """DICE-FER Figure 5 (as we read it): the codes of unseen people by t-SNE, coloured by expression and by person."""
+def confusion(rows: Sequence[Drawn], _manifests: Path, _device: torch.device) -> str:
+    """DICE-FER Figure 5: a confusion matrix a dataset, over the test faces of all runs: row percentages and counts."""
+    figure, grid = pyplot().subplots(
+        len(rows), 1, figsize=(5.6, 5.0 * len(rows)), squeeze=False, layout="constrained"
+    )  # fmt: skip
+    for axis, row in zip(grid[:, 0], rows, strict=True):
+        scores = [run.read_json("scores.json")["classification"] for run in row.runs]
+        names, counts = scores[0]["expressions"], np.sum([score["confusion"] for score in scores], axis=0)
+        _confusion_panel(axis, counts, names)
+        runs = f"{len(row.runs)} run{'s' if len(row.runs) > 1 else ''}"
+        axis.set_title(f"{row.variant.title}, {_where(row)}\n{counts.sum()} test faces of {runs}", fontsize=10)
+    return svg(figure)
+
+
+def row_percentages(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a confusion matrix with each row, a true class, as percentages; nan in a row without faces."""
+    faces = counts.sum(1, keepdims=True)
+    percentages: NDArray[np.float64] = np.full(counts.shape, np.nan)
+    np.divide(100.0 * counts, faces, out=percentages, where=faces > 0)
+    return percentages
+
+
+def _confusion_panel(axis: Any, counts: NDArray[np.int64], names: Sequence[str]) -> None:
+    percentages, ticks = row_percentages(counts), range(len(names))
+    axis.imshow(percentages, cmap="Blues", vmin=0, vmax=100)
+    axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+    axis.set_xticklabels(names, rotation=45, ha="right")
+    axis.set_yticklabels(f"{name} ({total})" for name, total in zip(names, counts.sum(1), strict=True))
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            share = percentages[true, predicted]
+            colour = "white" if share > 50 else "black"
+            axis.text(predicted, true, f"{share:.1f} %\n{count}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def tsne(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
+    """Codes of unseen people by t-SNE, coloured by expression and by person; no figure of the paper."""
     columns = ("expression", "subject")
-    figure, grid = plt.subplots(
+    figure, grid = pyplot().subplots(
         len(rows), len(columns), figsize=(5.4 * len(columns), 4.2 * len(rows)), squeeze=False, layout="constrained"
     )
     for axes, row in zip(grid, rows, strict=True):
-        seen, _ = _unseen(row.runs[0], manifests, device)
-        places = _embed(seen.codes["expression"])
+        outputs, _ = _unseen(row.runs[0], manifests, device)
+        positions = _embed(outputs.codes["expression"])
         for axis, label in zip(axes, columns, strict=True):
-            names, classes = np.unique(seen.labels[label], return_inverse=True)
+            names, classes = np.unique(outputs.labels[label], return_inverse=True)
             colours = "tab10" if label == "expression" else "nipy_spectral"
-            points = axis.scatter(*places.T, c=classes, cmap=colours, s=14)
+            points = axis.scatter(*positions.T, c=classes, cmap=colours, s=14)
             axis.set(title=f"E of {row.variant.title}, {_where(row)}: {label}", xticks=[], yticks=[])
             if label == "expression":
                 handles = points.legend_elements(num=list(range(len(names))))[0]
@@ -152,25 +184,25 @@ def codes(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
 
 
 def _embed(code: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return t-SNE places of codes, (faces, 2), by cosine."""
+    """Return the t-SNE embedding of codes, (faces, 2), by cosine distance."""
     from sklearn.manifold import TSNE
 
     distance = (1 - cosine_similarities(code)).clip(0)
     np.fill_diagonal(distance, 0)
     perplexity = min(30.0, (len(code) - 1) / 3)
-    places: NDArray[np.float32] = TSNE(
+    positions: NDArray[np.float32] = TSNE(
         metric="precomputed", init="random", perplexity=perplexity, random_state=0
     ).fit_transform(distance)
-    return places
+    return positions
 
 
 def transfer(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
-    """IF-GAN Figure 5: unseen people, what is made of them, and the average faces, of the first run of each row."""
+    """IF-GAN Figure 5: unseen people, their generated pictures, and the average faces, of the first run of each row."""
     return _painted(rows, manifests, device, transfer_of)
 
 
 def attention(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
-    """IF-GAN Figure 6: points of an unseen face and where their attention goes, of the first run of each row."""
+    """IF-GAN Figure 6: points of an unseen face and their attention maps, of the first run of each row."""
     return _painted(rows, manifests, device, attention_of)
 
 
@@ -178,14 +210,15 @@ def _painted(
     rows: Sequence[Drawn], manifests: Path, device: torch.device,
     show: Callable[[Painter, FoldData], list[Row]],
 ) -> str:  # fmt: skip
-    found = []
+    lines = []
     for row in rows:
         method, data = _opened(row.runs[0], manifests, device)
         shown = show(painter(row.runs[0], method, show is attention_of), data)
-        found += [shown[0]._replace(name=f"{row.variant.title},\n{_where(row)}:\n{shown[0].name}"), *shown[1:]]
-    return svg(draw(found))
+        lines += [shown[0]._replace(name=f"{row.variant.title},\n{_where(row)}:\n{shown[0].name}"), *shown[1:]]
+    return svg(draw(lines))
 
 
 FIGURES: dict[str, Callable[[Sequence[Drawn], Path, torch.device], str]] = {
-    "retrieval": retrieval, "sweep": sweep, "codes": codes, "transfer": transfer, "attention": attention
+    "retrieval": retrieval, "sweep": sweep, "confusion": confusion, "tsne": tsne, "transfer": transfer,
+    "attention": attention,
 }  # fmt: skip

@@ -1,6 +1,6 @@
-"""A paper's table or figure: run what is missing, then set what is printed beside what was measured."""
+"""A paper's table or figure: what is run for it, on which datasets, folds and seeds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,13 @@ import torch
 from manifests import files
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import examine, judge_elsewhere, load
-from trainer.evaluation.metrics.statistics import reproduction_verdict
-from trainer.evaluation.reporting import tables
-from trainer.evaluation.reporting.columns import MEASURES, column, measured
-from trainer.experiments import figures
-from trainer.experiments.jobs import finished, folds_of, scores_path, training
+from trainer.evaluation.reporting.columns import MEASURES
+from trainer.experiments.jobs import folds_of, scores_path, training
 from trainer.experiments.papers import ITEMS
 from trainer.experiments.papers.item import Item, Variant
+from trainer.experiments.starts import RANDOM_START, Start
 from trainer.experiments.workers import Job
-from trainer.methods import find_method
-from trainer.runs.atomic import write_whole
+from trainer.methods import find_presets
 from trainer.runs.run import Run
 from trainer.training.fit import RunSpec
 
@@ -36,11 +33,19 @@ class Grid:
     seeds: tuple[int, ...]
     device: torch.device
     datasets: tuple[str, ...] = ()  # none: all that are at hand
+    start: Start = RANDOM_START
 
     def manifest(self, item: Item, dataset: str) -> Path | None:
         """Return a dataset's manifest, where an item can take it and it is not left out."""
         left_out = self.datasets and dataset not in self.datasets
         return None if left_out or self.lacks(item, dataset) else files.manifest_path(self.manifests, dataset)
+
+    def options(self) -> dict[str, object]:
+        """Return what was asked for, by the names of the command's options."""
+        return {
+            "preset": self.preset, "folds": self.folds, "seeds": self.seeds, "datasets": self.datasets,
+            "encoder-weights": self.start.encoder_weights, "from-scratch": self.start.from_scratch,
+        }  # fmt: skip
 
     def lacks(self, item: Item, dataset: str) -> str:
         """Return what must be done before an item can take a dataset; nothing where it can."""
@@ -48,7 +53,7 @@ class Grid:
         option = f" --protocol {wanted[0]}" if wanted else ""
         if not path.exists():
             return f"a licensed copy of {dataset}, prepared by: fertools prepare {dataset}{option}"
-        prepared = _protocol(path)
+        prepared = protocol_of(path)
         if not wanted or prepared in wanted:
             return ""
         return (
@@ -73,7 +78,8 @@ def _summary(manifest: Path) -> dict[str, Any]:
     return summary
 
 
-def _protocol(manifest: Path) -> str:
+def protocol_of(manifest: Path) -> str:
+    """Return the protocol that a manifest was prepared with."""
     return str(_summary(manifest)["protocol"])
 
 
@@ -119,7 +125,7 @@ def _asked(
     item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
 ) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
     """Return the runs of a row, and the runs whose stages they take over."""
-    preset = grid.preset if grid.preset in find_method(variant.method).PRESETS else "default"
+    preset = grid.preset if grid.preset in find_presets(variant.method) else "default"
     extra, averages = grid.others(item, manifest.stem)
     specs, bases = [], []
     for seed in grid.seeds:
@@ -128,6 +134,7 @@ def _asked(
                 manifest=manifest, method=variant.method, preset=preset, settings=(), epochs=None, fold=fold, seed=seed,
                 expressions=expressions, extra=extra, averages=averages if variant.paints else (),
             )  # fmt: skip
+            base = grid.start.of(base)
             specs.append(replace(base, settings=variant.settings))
             if variant.branch:
                 bases.append(base)
@@ -190,91 +197,4 @@ def _absent(item: Item, dataset: str, grid: Grid) -> str:
     path = files.manifest_path(grid.manifests, dataset)
     if not path.exists() or not grid.lacks(item, dataset):
         return dataset
-    return f"{dataset} (prepared with {_protocol(path)}, not {item.protocols[dataset][0]})"
-
-
-# --- printed and measured
-
-
-def tabulate(name: str, item: Item, grid: Grid) -> tables.Table:
-    """Return an item as a table: a row a dataset and variant, then what is printed of other methods."""
-    rows = [_row(item, cast, grid) for cast in casts(item, grid)]
-    ours = {variant.title for variant in item.variants}
-    rows += [
-        tables.Row(
-            f"{dataset}: {title}",
-            tuple(tables.Cell(printed=value, needs="another implementation") if measure == shown else tables.Cell()
-                  for shown in item.measures),
-        )
-        for (title, dataset, measure), value in item.printed.items() if title not in ours
-    ]  # fmt: skip
-    columns = tuple(column(measure) for measure in item.measures)
-    about = f"Preset {grid.preset}; a run is one fold and one seed."
-    notes = (about, *_besides(item, grid), *item.notes)
-    return tables.Table(name, item.title, "dataset: trained", columns, tuple(rows), notes)
-
-
-def _besides(item: Item, grid: Grid) -> Iterator[str]:
-    """Yield what each dataset is trained with, of what the paper takes."""
-    for dataset in item.datasets:
-        if grid.manifest(item, dataset) and item.datasets_of(dataset):
-            extra, averages = grid.others(item, dataset)
-            with_these = ", ".join(f"{path.stem} ({_protocol(path)})" for path in extra) or "no other dataset"
-            whose = ", ".join(path.stem for path in averages) or "its own training part"
-            yield f"{dataset} was trained with {with_these} besides; its average faces are of {whose}."
-
-
-def _runs(cast: Cast, grid: Grid) -> list[Run]:
-    return [run for run in (finished(spec, grid.runs) for spec in cast.specs) if run]
-
-
-def _row(item: Item, cast: Cast, grid: Grid) -> tables.Row:
-    runs = _runs(cast, grid)
-    if cast.target:
-        runs = [run for run in runs if (run.folder / f"scores-on-{cast.target}.json").exists()]
-    where = cast.dataset + (f" on {cast.target}" if cast.target else "")
-    cells = tuple(_cell(item, cast, measure, runs, grid) for measure in item.measures)
-    return tables.Row(f"{where}: {cast.variant.title}", cells)
-
-
-def _cell(item: Item, cast: Cast, measure: str, runs: list[Run], grid: Grid) -> tables.Cell:
-    printed = item.printed.get((cast.variant.title, cast.dataset, measure))
-    cell = measured(measure, runs, cast.target)
-    if cell.mean is None:
-        first = measure == item.measures[0] or printed is not None
-        return replace(cell, printed=printed, needs=_needs(item, cast, grid) if first else "")
-    if printed is None:
-        return cell
-    printed_faces = item.printed_faces.get(cast.dataset) if MEASURES[measure].percent else None
-    told = reproduction_verdict(printed, cell.mean, cell.interval, printed_faces=printed_faces, drawn=cell.drawn)
-    return replace(cell, printed=printed, verdict=told)
-
-
-def _needs(item: Item, cast: Cast, grid: Grid) -> str:
-    wanted = [name for name in (cast.dataset, cast.target) if name]
-    return " and ".join(filter(None, (grid.lacks(item, name) for name in wanted))) or "to be run: trainer reproduce"
-
-
-def write(name: str, item: Item, grid: Grid, out: Path) -> tables.Table:
-    """Write an item as JSON, Markdown, HTML and LaTeX, and as a picture where it is a figure."""
-    table, pictures = tabulate(name, item, grid), {}
-    if item.figure and any(cell.mean is not None for row in table.rows for cell in row.cells):
-        done = [
-            figures.Drawn(cast.variant, cast.dataset, tuple(_runs(cast, grid)))
-            for cast in casts(item, grid)
-        ]  # fmt: skip
-        pictures[".svg"] = figures.FIGURES[item.figure]([row for row in done if row.runs], grid.manifests, grid.device)
-    write_forms(table, out, pictures)
-    return table
-
-
-def write_forms(table: tables.Table, out: Path, pictures: Mapping[str, str]) -> None:
-    """Write a table as JSON, Markdown, HTML and LaTeX, and pictures beside it, by suffix."""
-    forms = {
-        ".json": tables.to_json(table), ".md": tables.to_markdown(table), ".html": tables.to_html(table),
-        ".tex": tables.to_latex(table),
-    }  # fmt: skip
-    path = out / table.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, text in (*forms.items(), *pictures.items()):
-        write_whole(path.with_name(path.name + suffix), text)
+    return f"{dataset} (prepared with {protocol_of(path)}, not {item.protocols[dataset][0]})"

@@ -1,10 +1,12 @@
-"""Jobs side by side, each in a process of its own: one that dies takes no other with it, and all stop as one."""
+"""Jobs in worker processes: one that dies ends no other, and Ctrl-C stops all of them with a checkpoint each."""
 
 import multiprocessing
 import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,29 +16,27 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from manifests.schema import ManifestError
+from manifests.errors import ManifestError
 from trainer.errors import TrainerError
 from trainer.runs.signals import deferred_signals
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-SECONDS = 0.2  # between two looks at whether to stop
-Work = Callable[
-    ..., object
-]  # called with what it reports epochs to (`training.loop.Report`), and what says when to stop
+POLL_SECONDS = 0.2  # how often a signal to stop is looked for
+Work = Callable[..., object]  # called with a reporter of epochs (trainer.training.loop.Report), and a function: stop?
 
 
 @dataclass(frozen=True)
 class Job:
-    """Something to be done, which is done where a file stands.
+    """A unit of work, which is done once its file exists.
 
     Attributes:
-        title: for people.
+        title: for messages.
         path: the file.
-        work: what is to be done; it can be sent to another process.
-        spec: the run that it trains or judges (`training.fit.RunSpec`).
-        stages: that it trains, in order.
-        needs: a file that must stand first.
-        alone: whether nothing may run beside it, as it measures time.
+        work: the function; it can be pickled.
+        spec: the run that it trains or evaluates (trainer.training.fit.RunSpec).
+        stages: the stages that it trains, in order.
+        needs: a file that must exist first.
+        alone: whether nothing may run at the same time, because it measures time.
     """
 
     title: str
@@ -49,55 +49,55 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether its file exists."""
         return self.path.exists()
 
     @property
     def ready(self) -> bool:
-        """Whether it can begin."""
+        """Whether the file that it needs exists."""
         return self.needs is None or self.needs.exists()
 
 
 @runtime_checkable
 class Listener(Protocol):
-    """What is told of jobs, by title."""
+    """Receives the progress of jobs, by title."""
 
-    def begun(self, title: str, stages: tuple[str, ...], /) -> None:
-        """Hear that a job begins, and which stages it trains."""
+    def started(self, title: str, stages: tuple[str, ...], /) -> None:
+        """Receive the start of a job, and the stages that it trains."""
 
-    def epoch(self, title: str, stage: str, number: int, epochs: int, logged: dict[str, float], /) -> None:
-        """Hear that a job has trained an epoch; they count from 1."""
+    def epoch(self, title: str, stage: str, epoch: int, epochs: int, logged: dict[str, float], /) -> None:
+        """Receive the end of an epoch; they count from 1."""
 
     def ended(self, title: str, error: str | None, /) -> None:
-        """Hear that a job is done, or has failed, and why."""
+        """Receive the end of a job, with the error of one that failed."""
 
 
-def run(jobs: Sequence[Job], at_once: int, num_threads: int, listener: Listener) -> dict[str, str]:
-    """Do what is not done of jobs, what others need before these.
+def run(jobs: Sequence[Job], num_workers: int, num_threads: int, listener: Listener) -> dict[str, str]:
+    """Run the jobs that are not done; a job that needs another's file waits for it.
 
-    Side by side, each is the work of a process with its share of the threads: to the bit what it is alone with as many.
-    Ctrl-C and SIGTERM let every training write down where it stands.
+    Each worker has an equal share of the threads; its results are, to the bit, those of a single job with as many.
+    On Ctrl-C and SIGTERM every training writes a checkpoint and stops.
 
     Args:
-        jobs: in an order in which each could follow the others.
-        at_once: how many; 1: they are done in this process.
-        num_threads: that they share.
-        listener: what is told of them.
+        jobs: in an order in which they could run one after another.
+        num_workers: number of processes; 1: jobs run in this process.
+        num_threads: threads of all workers together.
+        listener: receives their progress.
 
     Returns:
-        Why jobs have failed, by title. One that fails does not stop the others.
+        The errors of failed jobs, by title. A failure does not stop the others.
     """
     missing = [job for job in jobs if not job.done]
-    if at_once == 1:
-        return _here(missing, listener)
-    failed = _here([job for job in missing if job.alone], listener)
-    return failed | _beside([job for job in missing if not job.alone], at_once, num_threads, listener)
+    if num_workers == 1:
+        return _run_here(missing, listener)
+    failed = _run_here([job for job in missing if job.alone], listener)
+    return failed | _run_in_workers([job for job in missing if not job.alone], num_workers, num_threads, listener)
 
 
-def _here(jobs: Sequence[Job], listener: Listener) -> dict[str, str]:
+def _run_here(jobs: Sequence[Job], listener: Listener) -> dict[str, str]:
     failed = {}
     for job in jobs:
-        listener.begun(job.title, job.stages)
+        listener.started(job.title, job.stages)
         error = _attempt(job, partial(listener.epoch, job.title), lambda: False)
         listener.ended(job.title, error)
         if error:
@@ -105,8 +105,28 @@ def _here(jobs: Sequence[Job], listener: Listener) -> dict[str, str]:
     return failed
 
 
+def in_subprocess(method: str, measurement: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of a function in a fresh process.
+
+    Args:
+        method: name of the method that it measures, for the message.
+        measurement: the function; it can be pickled.
+
+    Raises:
+        TrainerError: the function's own, or the process was killed.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        try:
+            return process.submit(measurement).result()
+        except BrokenProcessPool as error:
+            raise TrainerError(
+                f"the process that measures {method} was killed, perhaps for too little memory; a preset with a "
+                "smaller batch_size or width needs less"
+            ) from error
+
+
 def _attempt(job: Job, report: Callable[..., object], stop: Callable[[], bool]) -> str | None:
-    """Do a job; return why it failed, where a user can mend it."""
+    """Run a job; return the error, if it is one that a user can fix."""
     try:
         job.work(report, stop)
     except (TrainerError, ManifestError) as error:
@@ -114,12 +134,12 @@ def _attempt(job: Job, report: Callable[..., object], stop: Callable[[], bool]) 
     return None
 
 
-# --- side by side
+# --- worker processes
 
 
 @dataclass
 class Worker:
-    """A process at work; `error` is what it said of its end."""
+    """A process and its job; `error` is what it reported at its end."""
 
     job: Job
     process: SpawnProcess
@@ -127,7 +147,7 @@ class Worker:
     error: str | None = None
 
 
-def _beside(jobs: Sequence[Job], at_once: int, num_threads: int, listener: Listener) -> dict[str, str]:
+def _run_in_workers(jobs: Sequence[Job], num_workers: int, num_threads: int, listener: Listener) -> dict[str, str]:
     waiting, failed, stopping = list(jobs), {}, False
     workers: dict[Connection, Worker] = {}
     try:
@@ -136,14 +156,14 @@ def _beside(jobs: Sequence[Job], at_once: int, num_threads: int, listener: Liste
                 if stopped() and not stopping:
                     stopping = True
                     _stop(workers)
-                while not stopping and len(workers) < at_once and (job := _take(waiting)):
-                    workers.update([_start(job, max(1, num_threads // at_once))])
-                    listener.begun(job.title, job.stages)
+                while not stopping and len(workers) < num_workers and (job := _take(waiting)):
+                    workers.update([_start(job, max(1, num_threads // num_workers))])
+                    listener.started(job.title, job.stages)
                 if not workers:
                     break
-                for connection in wait(list(workers), SECONDS):
+                for connection in wait(list(workers), POLL_SECONDS):
                     assert isinstance(connection, Connection)
-                    if _hear(connection, workers[connection], listener):
+                    if _receive(connection, workers[connection], listener):
                         continue
                     worker = workers.pop(connection)
                     error = _end(worker)
@@ -155,11 +175,11 @@ def _beside(jobs: Sequence[Job], at_once: int, num_threads: int, listener: Liste
     finally:
         for worker in workers.values():
             worker.process.terminate()
-    return failed | _here(waiting, listener)  # what they need there is not, as they will say
+    return failed | _run_here(waiting, listener)  # which report that the file they need is missing
 
 
 def _take(waiting: list[Job]) -> Job | None:
-    """Take the first job that can begin."""
+    """Remove and return the first job that is ready."""
     for job in waiting:
         if job.ready:
             waiting.remove(job)
@@ -170,8 +190,8 @@ def _take(waiting: list[Job]) -> Job | None:
 def _start(job: Job, threads: int) -> tuple[Connection, Worker]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_work, args=(job, theirs))
-    resource_tracker.ensure_running()  # or its start would end the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # it is told to stop, by this process only
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # of Ctrl-C only this process tells the worker
     with _threads(threads):
         process.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -180,10 +200,10 @@ def _start(job: Job, threads: int) -> tuple[Connection, Worker]:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let processes that are started have a number of threads: libraries read it when they are loaded."""
+def _threads(num_threads: int) -> Iterator[None]:
+    """Give processes started meanwhile a number of threads: libraries read it when they are loaded."""
     before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, str(number)))
+    os.environ.update(dict.fromkeys(THREADS, str(num_threads)))
     try:
         yield
     finally:
@@ -194,44 +214,44 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _work(job: Job, connection: Connection) -> None:
-    """Do a job in this process, until the other end says to stop, or is no more."""
+    """Run a job in this process, until the other end of the connection sends a message, or closes."""
 
-    def tell(what: object) -> None:
+    def send(message: object) -> None:
         with suppress(OSError):
-            connection.send(what)
+            connection.send(message)
 
     try:
-        error = _attempt(job, lambda *told: tell(told), connection.poll)
+        error = _attempt(job, lambda *epoch: send(epoch), connection.poll)
     except Exception as bug:
-        if type(bug).__name__ != "OutOfMemoryError":  # torch's, which is not loaded for it
+        if type(bug).__name__ != "OutOfMemoryError":  # torch's, compared by name so that torch is not imported
             traceback.print_exc()
         error = f"{type(bug).__name__}: {bug}".splitlines()[0]
-    tell(error)
+    send(error)
 
 
-def _hear(connection: Connection, worker: Worker, listener: Listener) -> bool:
-    """Take one message; return whether there was one."""
+def _receive(connection: Connection, worker: Worker, listener: Listener) -> bool:
+    """Receive one message, an epoch or the end; return whether there was one."""
     try:
-        told: Any = connection.recv()
+        message: Any = connection.recv()
     except (EOFError, OSError):
         return False
-    if isinstance(told, tuple):
-        listener.epoch(worker.job.title, *told)
+    if isinstance(message, tuple):
+        listener.epoch(worker.job.title, *message)
     else:
-        worker.ended, worker.error = True, told
+        worker.ended, worker.error = True, message
     return True
 
 
 def _end(worker: Worker) -> str | None:
-    """Wait for the end of a process; return why its job has failed."""
+    """Wait for the end of a process; return the error of its job."""
     worker.process.join()
     if worker.ended:
         return worker.error
     code = worker.process.exitcode or 0
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return (
-        f"its process was ended from outside ({how}): too little memory? Fewer at once need less: --side-by-side. The "
-        "same command goes on from the last checkpoint"
+        f"its process was killed ({how}), perhaps for too little memory; run fewer at once with --side-by-side. The "
+        "same command resumes from the last checkpoint"
     )
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from manifests import files
+from manifests.provenance import file_sha256
 from trainer.data.fold_data import FoldData
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import compare
@@ -90,7 +89,7 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
         written = Exported(
             out=str(out), format=form, precision=precision,
             files={
-                path.name: {"bytes": path.stat().st_size, "sha256": files.file_sha256(path)}
+                path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
                 for path in sorted(folder.iterdir())
             },
             calibration=model.config["calibration"],
@@ -183,6 +182,8 @@ def _recorded(run: Run, data: FoldData, expressions: list[str]) -> NDArray[np.fl
 
 
 def _card(run: Run, data: FoldData, written: Exported) -> str:
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

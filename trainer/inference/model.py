@@ -216,7 +216,7 @@ def of_run(run: Run, method: Method, data: FoldData) -> Model:
 
 
 def _whitening_state(data: FoldData) -> dict[str, Tensor]:
-    mean, components, variance, about = files.read_whitening(files.whitening_path(data.manifest, data.fold))
+    mean, components, variance, about = files.read_whitening(data.manifest, data.fold, data.table)
     rest = (about["tail"] + about["epsilon"]) ** -0.5
     gain = ((variance + about["epsilon"]) ** -0.5 - rest).astype(np.float32)
     found = {"centre": mean, "basis": components, "gain": gain, "rest": np.float32(rest)}

@@ -129,12 +129,12 @@ def probabilities(model: Model, crops: NDArray[np.uint8], variants: bool = False
         model: a trained one.
         crops: (faces, 144, 144), as a manifest stores them, or as the model's crop says.
         variants: take the mean over the 14 variants that a method is trained on; of a method that is trained on others
-            (`Method.PLAIN`), over the face and its mirror image, which has the same expression.
+            (`Method.INPUT`), over the face and its mirror image, which has the same expression.
     """
     if not variants:
         return model.predict(crops).probabilities
     network = model.network
-    device, plain = next(network.parameters()).device, network.method.PLAIN
+    device, plain = next(network.parameters()).device, network.method.INPUT == "plain"
     levels = torch.from_numpy(crops[:, None] if crops.ndim == 3 else crops.transpose(0, 3, 1, 2)).to(device) / 255
     total = torch.zeros(len(crops), len(model.expressions), device=device)
     grids = zip(VARIANTS, variant_grids(network.crop), strict=True)

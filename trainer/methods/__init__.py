@@ -1,49 +1,79 @@
-"""Every method, by name. To add one: write its file, import it here."""
+"""Every method, by name: its settings are read without torch, its class is imported when it is used."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from trainer.methods.base import Method
 from trainer.methods.config import ConfigError
-from trainer.methods.dicefer import DiceFer
-from trainer.methods.ifgan import IfGan
-from trainer.methods.resnet import ResNet
-from trainer.methods.resnet_island import ResNetIsland
 
-METHODS: dict[str, type[Method]] = {
-    "dicefer": DiceFer, "ifgan": IfGan, "resnet": ResNet, "resnet_island": ResNetIsland
+if TYPE_CHECKING:
+    import torch
+
+    import trainer.methods.base
+
+METHODS = {  # the modules of a method, in settings/ and here -> its class
+    "dicefer": "DiceFer", "ifgan": "IfGan", "resnet": "ResNet", "resnet_island": "ResNetIsland",
+    "cross_entropy": "CrossEntropy", "supcon": "SupCon", "person_adversary": "PersonAdversary",
+    "independence": "Independence",
 }  # fmt: skip
 
 
-def find_method(name: str) -> type[Method]:
+def find_method(name: str) -> "type[trainer.methods.base.Method]":
     """Return a method by name.
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in METHODS:
-        raise ConfigError(f"no method {name!r}; known: {', '.join(METHODS)}")
-    return METHODS[name]
+    method: type[trainer.methods.base.Method] = getattr(import_module(f"trainer.methods.{_known(name)}"), METHODS[name])
+    return method
 
 
-def build(name: str, settings: dict[str, Any], expressions: list[str], seed: int, device: torch.device) -> Method:
+def find_presets(name: str) -> dict[str, Any]:
+    """Return the presets of a method by name, without loading torch.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    presets: dict[str, Any] = import_module(f"trainer.methods.settings.{_known(name)}").PRESETS
+    return presets
+
+
+def title(name: str) -> str:
+    """Return a method in one line, without loading torch.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    return str(import_module(f"trainer.methods.settings.{_known(name)}").__doc__).strip()
+
+
+def build(
+    name: str, settings: dict[str, Any], expressions: list[str], seed: int, device: "torch.device"
+) -> "trainer.methods.base.Method":
     """Return an untrained method, its weights drawn from the seed."""
+    import torch
+
     kind = find_method(name)
     torch.manual_seed(seed)
     constructor: Any = kind  # its arguments are every method's, but nn.Module does not say so
-    method: Method = constructor(kind.Config(**settings), len(expressions))
+    method: trainer.methods.base.Method = constructor(kind.Config(**settings), len(expressions))
     method.to(device).to(memory_format=torch.channels_last if _holds_channels_last(method) else torch.contiguous_format)
     return method
 
 
-def _holds_channels_last(method: Method) -> bool:
+def _known(name: str) -> str:
+    if name not in METHODS:
+        raise ConfigError(f"no method {name!r}; known: {', '.join(METHODS)}")
+    return name
+
+
+def _holds_channels_last(method: "trainer.methods.base.Method") -> bool:
     """Whether channels may come last, which is faster.
 
     In torch 2.15 on two CPU threads, the backward pass of a strided 1 x 1 convolution of fewer than 16 channels writes
     past its memory then, where a batch is odd. Networks of tests are that narrow, no preset is.
     """
+    from torch import nn
+
     return not any(
         isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride and module.in_channels < 16
         for module in method.modules()

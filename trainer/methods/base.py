@@ -4,8 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ class Faces(NamedTuple):
 
     image: Float[Tensor, "batch channels height width"]
     expression: Int[Tensor, " batch"]
+    person: Int[Tensor, " batch"] | None = None  # index among the people of the training part; None: nobody is named
 
 
 class Pairs(NamedTuple):
@@ -25,6 +27,12 @@ class Pairs(NamedTuple):
     anchor: Float[Tensor, "batch 1 height width"]
     partner: Float[Tensor, "batch 1 height width"]
     expression: Int[Tensor, " batch"]
+    person: Int[Tensor, "batch 2"] | None = None  # of anchor and partner, as in Faces
+
+    def faces(self) -> Faces:
+        """Return the anchors, then the partners, as single faces."""
+        person = None if self.person is None else self.person.T.flatten()
+        return Faces(torch.cat([self.anchor, self.partner]), self.expression.repeat(2), person)
 
 
 def resized(
@@ -46,6 +54,9 @@ def cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
+SCHEDULES = {"constant": constant, "cosine": cosine}
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training phase: over batches of `reads`, `step` optimises once and returns what to log, as tensors."""
@@ -60,9 +71,11 @@ class Stage:
     balanced: bool = False  # draw classes evenly, with replacement
     begin: Callable[[int], None] = lambda _: None  # called with an epoch's number, from 0, before its first batch
     selects: bool = False  # end with the weights of the epoch that is best on the validation fold
-    # (means of an epoch, epoch, number of epochs) -> why the training must stop
-    stop_reason: Callable[[dict[str, float], int, int], str | None] = lambda *_: None
-    warning: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch -> what to note of it
+    trains_code: bool = True  # moves what makes the expression code: its steps and faces count in the budget
+    stop_reason: Callable[[dict[str, float], int, int], str | None] = lambda *_: (
+        None
+    )  # means, epoch, epochs: why to stop
+    warning: Callable[[dict[str, float]], str | None] = lambda _: None  # means of an epoch: what to note of it
 
 
 class Method(nn.Module, ABC):
@@ -73,9 +86,11 @@ class Method(nn.Module, ABC):
     wherever its manifest is. Of its settings, `size` is that of what its networks see, `color` whether it is in colour.
     """
 
-    PLAIN: ClassVar[bool] = False  # sees levels from -1 to 1, turned and cut as IF-GAN's, not whitened variants
+    INPUT: ClassVar[Literal["plain", "whitened"]] = "whitened"  # plain: levels from -1 to 1, augmented as IF-GAN's are
     Config: ClassVar[type[Any]]
     PRESETS: ClassVar[dict[str, Any]]
+    TRIED: ClassVar[dict[str, int]] = {}  # preset -> settings that were tried before it was chosen, by whoever tuned it
+    PRETRAINED: ClassVar[tuple[str, ...]] = ()  # presets whose encoders start from pre-trained weights
     ENCODER_MODULES: ClassVar[tuple[str, ...]] = ()  # submodules whose ResNets may start from others' weights
     # stage, in order -> the submodules whose weights it leaves final
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]]

@@ -9,134 +9,23 @@ Two variants go beyond the paper: `joint` lets stage 2 move E too, `finetuned` l
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.methods.base import Faces, Method, Pairs, Stage, constant, cosine
-from trainer.methods.config import ConfigError, one_of
+from trainer.methods.base import SCHEDULES, Faces, Method, Pairs, Stage
+from trainer.methods.dicefer_critics import Critics
 from trainer.methods.objectives.losses import code_distance, discriminator_loss, independence_loss, spread
-from trainer.methods.objectives.mutual_information import ESTIMATORS, donsker_varadhan, mine
 from trainer.methods.optimizers import adamw, minimise
-from trainer.networks.critics import CRITICS, NEGATIVES, BilinearCritic, flatten_map, positions
-from trainer.networks.encoder import Encoder, PairEncoder
+from trainer.methods.settings.dicefer import PRESETS, TRIED, DiceFerConfig
+from trainer.networks.critics import BilinearCritic
 from trainer.networks.heads import Classifier, Discriminator
-from trainer.runs.distributed import all_gather, all_gather_own_first, local_sizes, world_size
-
-NUM_POSITIONS = 16  # of the last map of a 112 px face
-SCHEDULES = {"constant": constant, "cosine": cosine}
-TRAINING_ESTIMATORS = (*ESTIMATORS, "mine")  # MINE keeps an average, all others are functions of a batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiceFerConfig:
-    """The paper's values and places, where it gives them (section 5.3 unless said); (ours) where it does not."""
-
-    batch_size: int = 32
-    epochs_expression: int = 100
-    epochs_identity: int = 100
-    epochs_classifier: int = 100
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0  # (ours) decoupled: AdamW
-    schedule: str = "constant"
-    width: int = 64  # ResNet-18
-    code_size: int = 64
-    shared: bool = True  # (ours) one E and one I encoder for both faces of a pair; the paper writes psi_M, psi_N
-    standardise: bool = False  # (ours) codes of mean 0 and spread 1
-    critic: str = "concat"  # (ours: Hjelm et al. 2019; the paper names none)
-    critic_width: int = 512  # (ours: Hjelm et al. 2019)
-    balanced: bool = False  # (ours) draw the pairs' classes evenly
-    swap: bool = True  # Eq. 6: the map of one face with the code of the other
-    global_weight: float = 0.5  # mu
-    local_weight: float = 1.0  # nu
-    distance_weight: float = 0.1  # delta
-    gated: bool = False  # (ours) the distance counts as far as the critics find information
-    adversarial_weight: float = 0.01  # zeta (Fig. 4 sweeps 0 to 0.05)
-    negatives: str = "shift"  # one shuffled code a face, as printed
-    expression_estimator: str = "dv"  # Eq. 3
-    identity_estimator: str = "dv"
-    discriminator_steps: int = 1  # (ours)
-    discriminator_shifts: int = 1  # (ours) shuffles of I that stand for independence
-    joint: bool = False  # (ours) stage 2 goes on with stage 1's objective and hides I from E as well as E from I
-    finetuned: bool = False  # (ours) the classifier's gradient reaches E
-    gathered: bool = False  # (ours) of several processes, codes of all are negatives: more, so another estimate
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names."""
-        one_of("critic", self.critic, CRITICS)
-        one_of("negatives", self.negatives, NEGATIVES)
-        one_of("expression_estimator", self.expression_estimator, TRAINING_ESTIMATORS)
-        one_of("identity_estimator", self.identity_estimator, TRAINING_ESTIMATORS)
-        one_of("schedule", self.schedule, SCHEDULES)
-        for name in ("expression_estimator", "identity_estimator"):
-            if self.negatives == "other" and getattr(self, name) != "nce":
-                raise ConfigError(
-                    f"negatives=other with {name}={getattr(self, name)}: without pairs of one class the marginal is no "
-                    "product of marginals and the divergence is infinite; use negatives=all, or the estimator nce"
-                )
-
-
-class Critics(nn.Module):
-    """The global and the local critic of one stage.
-
-    Where they are `gathered`, a process scores its maps with the codes of all processes, and estimates are made of the
-    scores of all: as one process would make them of the whole batch. Else each estimates from its share, whose fewer
-    negatives lower the ceiling of InfoNCE and raise the bias of Donsker-Varadhan.
-    """
-
-    def __init__(self, channels: int, code_size: int, config: DiceFerConfig) -> None:
-        super().__init__()
-        critic, rest = CRITICS[config.critic], (code_size, config.critic_width, config.negatives)
-        self.global_critic = critic(channels * NUM_POSITIONS, *rest)
-        self.local_critic = critic(channels, *rest)
-        self.gathered = config.gathered
-        self.tell_locally = config.global_weight == 0  # a critic of no weight learns nothing, and finds nothing
-        self.register_buffer("whole_average", torch.full((1,), -math.inf))  # MINE's, in log space
-        self.register_buffer("local_average", torch.full((NUM_POSITIONS,), -math.inf))
-
-    def forward(self, feature_map: Tensor, codes: Tensor, estimator: str, classes: Tensor) -> dict[str, Tensor]:
-        """Return estimates of the information that the map and the code share: globally, and at a mean position.
-
-        `nats` is a lower bound from the global scores, or the local ones where these alone are trained: InfoNCE where
-        they were trained by it, else Donsker-Varadhan.
-        """
-        sizes = local_sizes(len(codes)) if self.gathered else []
-        if sizes:
-            codes, classes = all_gather_own_first(codes.float(), sizes), all_gather_own_first(classes, sizes)
-        whole_scores = _everybodys(self.global_critic(flatten_map(feature_map), codes, classes), sizes)
-        local_scores = _everybodys(self.local_critic(positions(feature_map), codes, classes), sizes)
-        found = {
-            "global": self._estimate(estimator, whole_scores, "whole_average"),
-            "local": self._estimate(estimator, local_scores, "local_average"),
-        }
-        if estimator in ("dv", "nce"):  # bounds themselves
-            return found | {"nats": found["local" if self.tell_locally else "global"].detach()}
-        told = local_scores if self.tell_locally else whole_scores
-        return found | {"nats": donsker_varadhan(*(scores.detach() for scores in told)).mean()}
-
-    def _estimate(self, estimator: str, scores: tuple[Tensor, Tensor], average: str) -> Tensor:
-        if estimator != "mine":
-            return ESTIMATORS[estimator](*scores).mean()
-        estimate, renewed = mine(*scores, self.get_buffer(average))
-        self.get_buffer(average).copy_(renewed)
-        return estimate.mean()
-
-
-def _everybodys(scores: tuple[Tensor, Tensor], sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return the scores of all processes' maps.
-
-    Args:
-        scores: of this process's, joint and marginal.
-        sizes: how many maps each process has; of none, scores are not gathered.
-    """
-    if not sizes:
-        return scores
-    joint, marginal = scores
-    times = len(marginal) // len(joint)
-    return all_gather(joint, sizes), all_gather(marginal, [times * size for size in sizes])
+from trainer.networks.pair_encoder import PairEncoder
+from trainer.networks.resnet import ResNet
+from trainer.runs.distributed import world_size
 
 
 class DiceFer(Method):
@@ -149,7 +38,8 @@ class DiceFer(Method):
     """
 
     Config = DiceFerConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
+    PRESETS, TRIED = PRESETS, TRIED
+    PRETRAINED = ("paper",)  # section 5.3: on CASIA-WebFace
     ENCODER_MODULES = ("expression_encoder", "identity_encoder")
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {
         "expression": ("expression_encoder", "expression_critics"),
@@ -163,19 +53,20 @@ class DiceFer(Method):
         super().__init__()
         self.config = config
         size = config.code_size
-        make = make_encoder or (lambda: Encoder(size, config.width, config.standardise))
+        make = make_encoder or (lambda: ResNet("resnet18", 1, size, config.width, config.standardise))
         self.expression_encoder = PairEncoder(make, config.shared)
         self.identity_encoder = PairEncoder(make, config.shared)
         anchor: Any = self.expression_encoder.sides[0]
-        channels = anchor.map_channels
-        self.expression_critics = Critics(channels, size, config)
+        channels = anchor.num_features
+        self.expression_critics = Critics(channels, size, config, config.global_weight)
         for critic in self.expression_critics.children():
             if isinstance(critic, BilinearCritic):
                 critic.align(anchor.fc)
-        self.identity_critics = Critics(2 * channels, 2 * size, config)
+        self.identity_critics = Critics(2 * channels, 2 * size, config, config.identity_global_weight)
         self.discriminator = Discriminator(size)
         self.classifier = Classifier(size, num_expressions)
         self._entropy = math.log(num_expressions)  # nats: more no two faces of one class can share
+        self._epoch, self._warming = 0, False  # of the stage at hand; whether the distance does not count yet
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify by the expression code alone."""
@@ -221,7 +112,9 @@ class DiceFer(Method):
 
         return Stage(
             "expression", config.epochs_expression, config.batch_size, Pairs, step, (optimizer,),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, stop_reason=_collapse, warning=self._concern,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced,
+            begin=partial(self._begin, warmup=config.distance_warmup),
+            warning=partial(self._concern, epochs=config.epochs_expression),
         )  # fmt: skip
 
     def _expression_loss(self, maps: Tensor, codes: Tensor, classes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -236,7 +129,7 @@ class DiceFer(Method):
         information = {name: sides[0][name] + sides[1][name] for name in sides[0]}
         distance = code_distance(anchor, partner)
         gate = _share(information["nats"] / 2) if config.gated else 1.0
-        loss = config.distance_weight * gate * distance
+        loss = (0.0 if self._warming else config.distance_weight) * gate * distance
         loss = loss - config.global_weight * information["global"] - config.local_weight * information["local"]
         return loss, _means(information) | {"distance": distance, "spread": spread(codes)}
 
@@ -266,7 +159,8 @@ class DiceFer(Method):
             information = {name: sides[0][name] + sides[1][name] for name in sides[0]}
             hidden = 2 * independence_loss(self.discriminator(expression, identity))  # of anchors and of partners
             loss = config.adversarial_weight * hidden
-            loss = loss - config.global_weight * information["global"] - config.local_weight * information["local"]
+            loss = loss - config.identity_global_weight * information["global"]
+            loss = loss - config.identity_local_weight * information["local"]
             logged = _means(information) | {
                 "discriminator": told,
                 "independence": hidden / 2,
@@ -281,12 +175,21 @@ class DiceFer(Method):
 
         return Stage(
             "identity", config.epochs_identity, config.batch_size, Pairs, step, (encoder, adversary),
-            schedule=SCHEDULES[config.schedule], balanced=config.balanced, stop_reason=_collapse, warning=self._concern,
+            schedule=SCHEDULES[config.schedule], balanced=config.balanced,
+            begin=partial(self._begin, warmup=0), trains_code=config.joint,
+            warning=partial(self._concern, epochs=config.epochs_identity),
         )  # fmt: skip
 
-    def _concern(self, means: dict[str, float]) -> str | None:
-        """Name what does not stop a training, but is to be known of it."""
-        num = self.config.batch_size // (1 if self.config.gathered else world_size())
+    def _begin(self, epoch: int, warmup: int) -> None:
+        self._epoch, self._warming = epoch, epoch < warmup
+
+    def _concern(self, means: dict[str, float], epochs: int) -> str | None:
+        """Name what does not stop a training, but is to be known of it.
+
+        A collapse stops nothing either: with the printed values, codes were found to spread again after 30 epochs.
+        """
+        late = self._epoch >= max(epochs / 2, 20)
+        num = self.config.batch_size // world_size()
         num_negatives = num * (1 if self.config.negatives == "shift" else num - 1)
         found = {
             "the critic diverges: it claims more information than the batch can show":
@@ -295,6 +198,9 @@ class DiceFer(Method):
                 means.get("discriminator", 1.0) < 0.1,
             "more information than the expressions hold: a leak through the pairs, or a critic that diverges":
                 "distance" in means and means["nats"] > self._entropy + 0.2,
+            "the code has collapsed: it tells no face from another; critic=bilinear, standardise=true and gated=true "
+            "(preset default) prevent it, and a small dataset needs more epochs (--set epochs_expression=300)":
+                means["nats"] <= 0.05 and (late or means["spread"] <= 1e-2),
         }  # fmt: skip
         return "; ".join(warning for warning, holds in found.items() if holds) or None
 
@@ -319,7 +225,7 @@ class DiceFer(Method):
 
         return Stage(
             "classifier", config.epochs_classifier, config.batch_size, Faces, step, (optimizer,),
-            schedule=SCHEDULES[config.schedule], selects=True,
+            schedule=SCHEDULES[config.schedule], selects=True, trains_code=config.finetuned,
         )  # fmt: skip
 
 
@@ -331,27 +237,3 @@ def _means(information: dict[str, Tensor]) -> dict[str, Tensor]:
 def _share(nats: Tensor) -> Tensor:
     """Return what of log 2 nats, all that tells two classes apart, is found: 0 to 1."""
     return (nats.detach() / math.log(2)).clamp(0, 1)
-
-
-def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
-    """Say that a code tells no face from another: at once where it has shrunk to a point, else at half of the stage.
-
-    A standardised code cannot shrink, but it can still hold nothing.
-    """
-    if means["nats"] > 0.05 or (means["spread"] > 1e-2 and epoch < max(epochs / 2, 20)):
-        return None
-    return (
-        f"the code has collapsed: its spread is {means['spread']:.4f}, the information found {means['nats']:.3f} nats; "
-        "the default preset's critic=bilinear, negatives=all, standardise=true and gated=true prevent it; "
-        "a small dataset needs more epochs (--set epochs_expression=300)"
-    )
-
-
-PAPER = DiceFerConfig()
-DEFAULT = DiceFerConfig(
-    batch_size=16, learning_rate=1e-3, weight_decay=1.0, schedule="cosine", standardise=True, balanced=True,
-    critic="bilinear", critic_width=64, negatives="all", expression_estimator="nce", identity_estimator="jsd",
-    distance_weight=0.2, gated=True, discriminator_steps=2, discriminator_shifts=4,
-)  # fmt: skip
-DEMO = replace(DEFAULT, width=16, epochs_expression=150, epochs_identity=20, epochs_classifier=20)
-DiceFer.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO, "joint": replace(DEFAULT, joint=True)}

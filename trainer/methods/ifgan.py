@@ -10,72 +10,35 @@ says of it is trained on, and never counted.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.methods.base import Faces, Method, Stage, resized
-from trainer.methods.config import ConfigError, one_of
-from trainer.methods.objectives.losses import island_step, picture_loss, realism_loss, reconstruction_loss, spread
+from trainer.methods.config import ConfigError
+from trainer.methods.objectives.island import IslandLoss
+from trainer.methods.objectives.losses import picture_loss, realism_loss, reconstruction_loss, spread
 from trainer.methods.optimizers import adam, minimise
+from trainer.methods.pretrained.imagenet import load_imagenet
+from trainer.methods.settings.ifgan import PRESETS, IfGanConfig
 from trainer.networks.patchgan import PatchGan
-from trainer.networks.resnet import DEPTHS, IMAGENET_WIDTH, ResidualNet
+from trainer.networks.resnet import STANDARD_WIDTH, ResNet
 from trainer.networks.unet import UNet
-from trainer.runs.distributed import all_gather, local_sizes
 
 STEP, SMALLEST = 16, 32  # px: four poolings halve the size; less leaves the discriminator no patch
 PROBED = 28  # px, at most: of the generated picture, as the probes see it, at a quarter of its size
-REDUCTIONS = ("mean", "sum")
-
-
-@dataclass(frozen=True, kw_only=True)
-class IfGanConfig:
-    """The paper's values and places, where it gives them (section 4.3 unless said); (ours) where it does not."""
-
-    batch_size: int = 50
-    epochs: int = 100
-    learning_rate: float = 1e-4  # x 0.9 every 10 epochs; Adam, as all of this line
-    beta1: float = 0.9
-    beta2: float = 0.99
-    weight_decay: float = 1e-4  # coupled
-    size: int = 224  # px of faces and pictures; `fertools prepare --size 256 --align eyes-nose` gives as many
-    color: bool = False  # (ours) Fig. 3 draws one channel
-    width: int = 32  # of G (Fig. 3)
-    attention: bool = True  # Table 1 has both
-    discriminator_width: int = 64  # (ours: pix2pix)
-    classifier: str = "resnet101"
-    classifier_width: int = 64
-    imagenet: bool = True  # the classifier begins with ImageNet's weights
-    adversarial_weight: float = 1.0  # lambda_1 of Eq. 1
-    reconstruction_weight: float = 20.0  # lambda_2
-    classification_weight: float = 10.0  # lambda_3; Eq. 4 is printed without its minus
-    island_weight: float = 1.0  # lambda_4
-    island_pairwise: float = 0.03  # alpha of Eq. 5
-    island_reduction: str = "sum"  # Eq. 5, over the batch
-    centre_rate: float = 0.5  # (ours: public implementations of the island loss)
-    ce_real: bool = True  # E learns from {I, I_AE} too
-    ce_to_g: bool = True  # (ours: the text, not Eq. 4) G learns from E's cross-entropy
-    gen_only: bool = False  # (ours) E sees G(I) alone
-
-    def __post_init__(self) -> None:
-        """Refuse unknown names."""
-        one_of("classifier", self.classifier, DEPTHS)
-        one_of("island_reduction", self.island_reduction, REDUCTIONS)
 
 
 class IfGan(Method):
     """IF-GAN: the face of an average person with each face's expression, generated, and read with it."""
 
-    PLAIN = True
+    INPUT = "plain"
     Config = IfGanConfig
-    PRESETS: ClassVar[dict[str, Any]] = {}
+    PRESETS = PRESETS
     STAGE_MODULES: ClassVar[dict[str, tuple[str, ...]]] = {"joint": ("generator", "discriminator", "classifier")}
     averages: Tensor
-    centres: Tensor
-    centre_counts: Tensor
 
     def __init__(self, config: IfGanConfig, num_expressions: int) -> None:
         super().__init__()
@@ -85,12 +48,13 @@ class IfGan(Method):
         self.generator = UNet(channels, config.width, config.attention)
         self.discriminator = PatchGan(2 * channels, config.discriminator_width)
         read = channels if config.gen_only else 2 * channels
-        self.classifier = ResidualNet(config.classifier, read, num_expressions, config.classifier_width)
+        self.classifier = ResNet(config.classifier, read, num_expressions, config.classifier_width)
         unknown = torch.full((num_expressions, channels, config.size, config.size), torch.nan)  # until it trains
         self.register_buffer("averages", unknown)
-        self.register_buffer("centres", torch.zeros(num_expressions, self.classifier.num_features))
-        self.register_buffer("centre_counts", torch.zeros(num_expressions))
-        self._first_epoch = True
+        self.island_loss = IslandLoss(
+            num_expressions, self.classifier.num_features, config.centre_rate, config.island_pairwise,
+            config.island_reduction,
+        )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify by the face and what the generator makes of it."""
@@ -118,10 +82,7 @@ class IfGan(Method):
         """Train all three networks in each step."""
         config = self.config
         if config.imagenet:
-            try:
-                self.classifier.load_imagenet(config.color)
-            except OSError as error:
-                raise ConfigError(str(error)) from error
+            load_imagenet(self.classifier, config.color)
         critic, painter, reader = map(self._adam, (self.discriminator, self.generator, self.classifier))
 
         def step(batch: Faces) -> dict[str, Tensor]:
@@ -138,7 +99,7 @@ class IfGan(Method):
 
         yield Stage(
             "joint", config.epochs, config.batch_size, Faces, step, (critic, painter, reader),
-            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self._begin,
+            schedule=lambda done: 0.9 ** (round(done * config.epochs) // 10), begin=self.island_loss.begin,
             stop_reason=_collapse, warning=self._concern,
         )  # fmt: skip
 
@@ -148,10 +109,9 @@ class IfGan(Method):
 
     def _read(self, faces: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return E's features and logits of faces and their pictures."""
-        seen: tuple[Tensor, Tensor] = self.classifier(
-            pictures if self.config.gen_only else torch.cat([faces, pictures], dim=1)
-        )
-        return seen
+        images = pictures if self.config.gen_only else torch.cat([faces, pictures], dim=1)
+        _, features, logits = self.classifier(images)
+        return features, logits
 
     def _adam(self, module: nn.Module) -> torch.optim.Adam:
         config = self.config
@@ -186,25 +146,9 @@ class IfGan(Method):
         if config.ce_real:
             read.append(self._read(faces, averages))
         entropies = [F.cross_entropy(logits.float(), classes) for _, logits in read]
-        island = self._island(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
+        island = self.island_loss(torch.cat([features for features, _ in read]), classes.repeat(len(read)))
         minimise(config.classification_weight * sum(entropies) + config.island_weight * island, optimizer)
         return {"classification": entropies[0], "island": island}
-
-    def _begin(self, epoch: int) -> None:
-        self._first_epoch = epoch == 0
-
-    def _island(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Return the island loss, and move its centres."""
-        config, sizes = self.config, local_sizes(len(classes))
-        # one loss, of the batch of all ranks
-        features, classes = all_gather(features.float(), sizes), all_gather(classes, sizes)
-        loss, centres, counts = island_step(
-            features, classes, self.centres, self.centre_counts, first_epoch=self._first_epoch,
-            rate=config.centre_rate, pairwise_weight=config.island_pairwise, reduction=config.island_reduction,
-        )  # fmt: skip
-        self.centres.copy_(centres)
-        self.centre_counts.copy_(counts)
-        return loss
 
     def _concern(self, means: dict[str, float]) -> str | None:
         """Name what does not stop a training, but is to be known of it."""
@@ -227,9 +171,9 @@ def _refuse(config: IfGanConfig) -> None:
     """
     if config.size % STEP or config.size < SMALLEST:
         raise ConfigError(f"size={config.size}: expected a multiple of {STEP} px from {SMALLEST} on")
-    if config.imagenet and config.classifier_width != IMAGENET_WIDTH:
+    if config.imagenet and config.classifier_width != STANDARD_WIDTH:
         raise ConfigError(
-            f"classifier_width={config.classifier_width}: ImageNet's weights are of width {IMAGENET_WIDTH}; "
+            f"classifier_width={config.classifier_width}: ImageNet's weights are of width {STANDARD_WIDTH}; "
             "train from random ones with --set imagenet=false"
         )
 
@@ -243,14 +187,3 @@ def _collapse(means: dict[str, float], epoch: int, epochs: int) -> str | None:
         f"average faces they are to be by {means['spread of averages']:.4f}; a larger reconstruction_weight or "
         "classification_weight, or another learning_rate, may help"
     )
-
-
-PAPER = IfGanConfig()
-# Measured on drawn faces at 48 px: with the paper's weights the cross-entropy through E moves G 20 times as hard as the
-# reconstruction does, D 11 times: its pictures are then what E reads best, no average face.
-DEFAULT = replace(PAPER, size=112, imagenet=False, island_reduction="mean", ce_to_g=False, adversarial_weight=0.1)
-DEMO = replace(
-    DEFAULT, batch_size=32, learning_rate=1e-3, size=48, width=16, discriminator_width=16,
-    classifier="resnet18", classifier_width=16,
-)  # fmt: skip
-IfGan.PRESETS = {"paper": PAPER, "default": DEFAULT, "demo": DEMO}

@@ -1,30 +1,95 @@
-"""ResNets of a chosen depth and width for some pictures (He et al. 2016, arXiv:1512.03385), named as torchvision's."""
+"""ResNets of a chosen depth and width (He et al. 2016, arXiv:1512.03385): torchvision's blocks, keys and first weights.
 
-import torch
+They are written out here because the import of torchvision costs as much as that of torch.
+"""
+
+from typing import NamedTuple
+
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet101_Weights
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
-DEPTHS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
+STANDARD_WIDTH = 64  # channels of the stem in the paper and in public weights
+
+
+class ResNetOutput(NamedTuple):
+    """What a ResNet computes of images."""
+
+    feature_map: Float[Tensor, "batch features rows columns"]  # of the last stage: 4 x 4 at 112 px
+    features: Float[Tensor, "batch features"]  # the mean of the map
+    output: Float[Tensor, "batch outputs"]  # logits, or a code: a linear map of the features
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, `downsample` where the shape changes."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = downsample
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the block's map."""
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.bn2(self.conv2(x))
+        x += images if self.downsample is None else self.downsample(images)
+        activated: Tensor = self.relu(x)
+        return activated
+
+
+class Bottleneck(nn.Module):
+    """A 3 x 3 convolution between two 1 x 1 ones, and a shortcut; the stride is that of the middle one."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.expansion * width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the block's map."""
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.bn3(self.conv3(x))
+        x += images if self.downsample is None else self.downsample(images)
+        activated: Tensor = self.relu(x)
+        return activated
+
+
+Block = BasicBlock | Bottleneck
+DEPTHS: dict[str, tuple[type[Block], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
 }
-IMAGENET = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "resnet101": ResNet101_Weights.IMAGENET1K_V1}
-IMAGENET_WIDTH = 64
 
 
-class ResidualNet(nn.Module):
-    """Images to their pooled features and logits.
+class ResNet(nn.Module):
+    """Images to their last feature map, its mean, and a linear map of that.
 
     Args:
         name: a key of `DEPTHS`.
         channels: of an image: one a grey picture, three a picture in colour.
-        num_classes: how many logits.
-        width: channels of the stem; 64 is torchvision's.
+        num_outputs: how many logits, or the length of the code.
+        width: channels of the stem; with 64, resnet18's map at 112 px is 512 x 4 x 4.
+        standardise: give each output mean 0 and spread 1 in a batch: a code cannot collapse then, nor can a change of
+            scale pass for a change of content.
     """
 
-    def __init__(self, name: str, channels: int, num_classes: int, width: int = IMAGENET_WIDTH) -> None:
+    def __init__(
+        self, name: str, channels: int, num_outputs: int, width: int = STANDARD_WIDTH, standardise: bool = False
+    ) -> None:
         super().__init__()
         block, depths = DEPTHS[name]
         self.name = name
@@ -38,39 +103,18 @@ class ResidualNet(nn.Module):
             _layer, [block] * 4, inputs, widths, depths, (1, 2, 2, 2)
         )
         self.num_features = inputs[-1]
-        self.fc = nn.Linear(self.num_features, num_classes)
+        self.fc = nn.Linear(self.num_features, num_outputs)
+        self.norm = nn.BatchNorm1d(num_outputs, affine=False) if standardise else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
-        """Return the features, which are the mean of the last map, and the logits."""
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> ResNetOutput:
+        """Return the last feature map, its mean and the output."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features = self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
-        return features, self.fc(features)
-
-    def load_imagenet(self, color: bool = False) -> None:
-        """Take torchvision's weights, but for the last layer; they are downloaded once.
-
-        Args:
-            color: the channels are pictures in colour, not grey ones.
-
-        Raises:
-            OSError: they cannot be had; the message says from where, and where to put them.
-        """
-        weights = IMAGENET[self.name]
-        try:
-            found = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                f"no ImageNet weights of {self.name} ({error}); bring {weights.url} by other "
-                f"means to {torch.hub.get_dir()}/checkpoints/, or train from random ones: --set imagenet=false"
-            ) from error
-        mine = self.state_dict()
-        stem = (color_weights if color else grey_weights)(found["conv1.weight"], self.conv1.in_channels)
-        self.load_state_dict(mine | found | {"conv1.weight": stem} | {key: mine[key] for key in mine if "fc." in key})
+        feature_map = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        features = feature_map.mean((2, 3))
+        return ResNetOutput(feature_map, features, self.norm(self.fc(features)))
 
 
 def grey_weights(rgb: Float[Tensor, "width 3 7 7"], channels: int) -> Float[Tensor, "width channels 7 7"]:
@@ -84,10 +128,10 @@ def color_weights(rgb: Float[Tensor, "width 3 7 7"], channels: int) -> Float[Ten
     return rgb.repeat(1, pictures, 1, 1) / pictures
 
 
-def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
+def _layer(block: type[Block], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
     outputs = block.expansion * width
     shortcut = None
-    if stride != 1 or inputs != outputs:
+    if stride != 1 or inputs != outputs:  # made before the block: random numbers are drawn in torchvision's order
         shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
     first = block(inputs, width, stride, shortcut)
     return nn.Sequential(first, *(block(outputs, width) for _ in range(depth - 1)))

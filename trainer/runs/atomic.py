@@ -1,14 +1,14 @@
-"""Files that appear under their name only when they are complete; what cannot be written is said in one line."""
+"""Files of runs, written by the one atomic writer; what cannot be written is an error of trainer's."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from manifests import atomic, errors
 from trainer.errors import TrainerError
 
 
@@ -18,36 +18,27 @@ class WriteError(TrainerError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say of what cannot be written what to do.
+    """Turn errors of the system into a WriteError that says what to do.
 
     Raises:
         WriteError: a full disk, a folder that is read only.
     """
     try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WriteError(
-            f"{path} cannot be written ({reason}); what was there before is as it was. Free space, or mend what else "
-            "is wrong, and run the same command again"
-        ) from error
+        with atomic.writing(path):
+            yield
+    except errors.WriteError as error:
+        raise WriteError(str(error)) from error
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary name to write a file under; it appears under its own when it is complete.
+    """Yield a temporary path to write a file at; it appears under its name when it is complete.
 
     Raises:
         WriteError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with writing(path):
-            yield part
-            part.replace(path)
-    finally:
-        with suppress(OSError):  # of a folder that is not there
-            part.unlink(missing_ok=True)
+    with writing(path), atomic.atomic_file(path) as temporary:
+        yield temporary
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -56,20 +47,24 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         WriteError: it cannot be written.
     """
-    with whole_file(path) as part:
-        part.write_text(text)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def write_tensors(tensors: dict[str, Tensor], part: Path, about: dict[str, str]) -> None:
-    """Write tensors under a temporary name, so that they outlast a power cut once they are renamed.
+def write_tensors(tensors: dict[str, Tensor], temporary: Path, metadata: dict[str, str]) -> None:
+    """Write tensors to a temporary path.
 
     `save_file` makes a file of its owner alone, under a name by chance that a kill leaves behind: both is mended here.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    for left in part.parent.glob(".tmp??????"):
+    for left in temporary.parent.glob(".tmp??????"):
         left.unlink()
-    part.touch()
-    mode = part.stat().st_mode
-    save_file(tensors, part, about)
-    part.chmod(mode)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    temporary.touch()
+    mode = temporary.stat().st_mode
+    try:
+        save_file(tensors, temporary, metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    temporary.chmod(mode)

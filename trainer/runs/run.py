@@ -1,10 +1,12 @@
-"""One run's folder: what was asked, what it was made from, what it measured, its weights, its checkpoint.
+"""One run's folder: settings, provenance, metrics, weights, checkpoints.
 
     config.json  provenance.json  metrics.jsonl  events.out.tfevents.*  weights.safetensors
     predictions.parquet  scores.json  report.html      while training: checkpoint.safetensors, and the one before it
 
-Every file but TensorBoard's is written whole under a temporary name, then renamed, and none needs another to be as new
-as itself: a checkpoint holds all that a training goes on from. Nothing is ever unpickled.
+Every file but TensorBoard's is written under a temporary name, then renamed, and no two files must be mutually
+consistent: a checkpoint alone is what a training resumes from. Nothing is ever unpickled.
+Of several ranks (see trainer/training/data_parallel.py) rank 0 owns the folder: on the others, writing does nothing.
+They start, save and finish the run at the same time.
 """  # noqa: D208
 
 import hashlib
@@ -13,25 +15,28 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from manifests.atomic import remove_leftovers
+from manifests.provenance import differing
 from trainer.errors import TrainerError
 from trainer.runs.atomic import whole_file, write_tensors, write_whole, writing
 from trainer.runs.checkpoint import Checkpoint
+from trainer.runs.distributed import all_gather, barrier, rank, refuse_difference, world_size
 
-CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # that are kept; the newest first
+CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # kept while training; the newest first
 
 
 class RunError(TrainerError):
-    """A run's folder that is not what is asked for."""
+    """A run's folder that does not hold what is needed."""
 
 
 class Run:
@@ -44,29 +49,51 @@ class Run:
         self._broken: set[str] = set()  # checkpoints
         self._events: Path | None = None
 
-    # --- what was asked and what it was made from
+    # --- settings and provenance
 
     def start(self, config: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Make the folder, or go on in it.
+        """Create the folder, or resume the run in it.
 
         Raises:
-            RunError: it holds a run of other settings or of another manifest, or cannot be made.
+            RunError: it holds a run of other settings or other data, or cannot be created.
+            TrainerError: ranks have different settings or data, or different folders.
         """
+        refuse_difference("settings or data", [repr((config, provenance["data"])).encode()])
+        if rank() == 0:
+            self._create(config, provenance)
+        barrier()
+        if not (self.folder / "config.json").exists():
+            raise TrainerError(
+                f"process {rank()} of {world_size()} does not find {self.folder}, which process 0 has made; choose "
+                "--runs in a folder that all machines share"
+            )
+
+    def _create(self, config: dict[str, Any], provenance: dict[str, Any]) -> None:
         if self.trained:
             self._drop_checkpoints()
         if (self.folder / "config.json").exists():
-            for name, now in (("config.json", config), ("provenance.json", provenance)):
-                then = self.read_json(name)
-                compared = now if name == "config.json" else {"data": now["data"]}
-                differing = [key for key, value in compared.items() if then.get(key) != json.loads(json.dumps(value))]
-                if differing:
-                    what = "; ".join(f"{key} was {then.get(key)}, is {compared[key]}" for key in differing)
-                    raise RunError(f"{self.folder} holds another run ({what}); delete it, or choose --runs or --seed")
-            return
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self.write_json("provenance.json", provenance | {"test_opened": []})
-        self.write_json("config.json", config)
+            then, now = self.read_json("config.json"), json.loads(json.dumps(config))
+            what = [f"{key} was {then.get(key)}, is {now[key]}" for key in differing(then, now)]
+            then = self.read_json("provenance.json")["data"].get("read", {})
+            what += [f"{key} differs" for key in differing(then, provenance["data"]["read"])]
+            if what:
+                raise RunError(
+                    f"{self.folder} holds another run ({'; '.join(what)}); delete it, or choose --runs or --seed"
+                )
+            remove_leftovers(self.folder)
+        else:
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self.write_json("provenance.json", provenance | {"test_opened": []})
+            self.write_json("config.json", config)
+        self._record_world_size()
+
+    def _record_world_size(self) -> None:
+        """Append the number of ranks to the provenance where it is not the one that trained the run so far."""
+        provenance = self.read_json("provenance.json")
+        recorded = provenance.get("world_sizes", [])
+        if not self.trained and recorded[-1:] != [world_size()]:
+            self.write_json("provenance.json", provenance | {"world_sizes": [*recorded, world_size()]})
 
     @property
     def finished(self) -> bool:
@@ -77,50 +104,55 @@ class Run:
         """Return one of its JSON files.
 
         Raises:
-            RunError: it is not there, or no JSON.
+            RunError: it is missing, or not valid JSON.
         """
         try:
             values: dict[str, Any] = json.loads((self.folder / name).read_text())
         except FileNotFoundError:
-            raise RunError(f"{self.folder} has no {name}: not a run, or not finished; trainer fit makes one") from None
+            raise RunError(
+                f"{self.folder} has no {name}: it is not a run, or not finished; trainer fit makes one"
+            ) from None
         except json.JSONDecodeError as error:
-            raise RunError(f"{self.folder / name} is no JSON: {error}") from error
+            raise RunError(f"{self.folder / name} is not valid JSON: {error}") from error
         return values
 
     def value(self, name: str, *path: str) -> float:
-        """Return a number of one of its JSON files.
+        """Return a number from one of its JSON files.
 
         Raises:
-            RunError: it is not there.
+            RunError: the file has no such key.
         """
-        found: Any = self.read_json(name)
+        value: Any = self.read_json(name)
         for key in path:
-            if not isinstance(found, dict) or key not in found:
+            if not isinstance(value, dict) or key not in value:
                 raise RunError(
                     f"{self.folder / name} has no {', '.join(path)}: it was judged by an older version; judge it again "
                     f"with: trainer evaluate {self.folder}"
                 )
-            found = found[key]
-        return float(found)
+            value = value[key]
+        return float(value)
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
-        """Write one of its JSON files whole."""
+        """Write one of its JSON files, on rank 0."""
         self.write_text(name, json.dumps(values, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write one of its text files whole."""
-        write_whole(self.folder / name, text)
+        """Write one of its text files, on rank 0."""
+        if rank() == 0:
+            write_whole(self.folder / name, text)
 
     # --- metrics
 
     def log(self, stage: str, epoch: int, values: dict[str, float], note: str | None = None) -> None:
-        """Add an epoch's values, and what is to be noted of it, to metrics.jsonl and to TensorBoard."""
+        """Append an epoch's values, and a note on it, to metrics.jsonl and to TensorBoard's file, on rank 0."""
+        if rank() > 0:
+            return
         self._show({f"{stage}/{name}": value for name, value in values.items()})
         self._rows.append({"stage": stage, "epoch": epoch} | values | ({"note": note} if note else {}))
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
 
     def _show(self, values: dict[str, float]) -> None:
-        """Add values to TensorBoard's file."""
+        """Append values to TensorBoard's file."""
         from trainer.runs.tensorboard import records
 
         first, now = self._events is None, time.time()
@@ -129,85 +161,91 @@ class Run:
             file.write(records(values, len(self._rows), now, first))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return what was logged, an epoch a row."""
+        """Return the logged values, one row per epoch."""
         path = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    # --- weights
+    # --- checkpoints and weights
 
     def save(
         self, module: nn.Module, optimizers: Sequence[Optimizer], progress: dict[str, Any], random: dict[str, Tensor]
     ) -> None:
-        """Write the checkpoint; those before it are kept, as many as have a name.
+        """Write a checkpoint, with the random states of all ranks; the one before it is kept.
 
         Raises:
-            RunError: a number is not finite, or the disk is full. The checkpoints before it are as they were.
+            RunError: a value is not finite. The checkpoints before it are unchanged.
+            WriteError: the disk is full, say.
         """
-        stand = Checkpoint.of(module, optimizers, progress=progress, random=random, best=self._best, rows=self._rows)
-        tensors, about = stand.pack()
-        self._save(tensors, CHECKPOINTS[0], about)
+        gathered = {device: all_gather(state[None]) for device, state in random.items()}
+        states = {_key(index, name): states[index] for name, states in gathered.items() for index in range(len(states))}
+        now = Checkpoint.of(module, optimizers, progress=progress, random=states, best=self._best, rows=self._rows)
+        tensors, metadata = now.pack()
+        self._save(tensors, CHECKPOINTS[0], metadata)
+        barrier()
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return the last checkpoint that is whole, and drop what was logged after it.
+        """Return the last complete checkpoint, with this rank's random states; values logged after it are dropped.
 
         Raises:
-            RunError: there are some, and none is whole.
+            RunError: there are checkpoints, and none is complete.
         """
         broken = {}
         for name in CHECKPOINTS:
             try:
-                found = self._read(name)
+                saved = self._read(name)
             except FileNotFoundError:
                 continue
             except (SafetensorError, OSError) as error:
-                broken[name] = f"{self.folder / name} is not whole ({error})"
+                broken[name] = f"{self.folder / name} is not complete ({error})"
                 continue
             if broken:
-                print(f"{'; '.join(broken.values())}: going on from {name}, the one before", file=sys.stderr)
-            self._broken, self._rows, self._best = set(broken), found.rows, found.best
-            return found
+                print(f"{'; '.join(broken.values())}: resuming from {name}, the one before", file=sys.stderr)
+            self._broken, self._rows, self._best = set(broken), saved.rows, saved.best
+            local = {_key(rank(), device): device for device in ("cpu", "cuda")}
+            return replace(saved, random={local[key]: state for key, state in saved.random.items() if key in local})
         if broken:
             raise RunError(f"{'; '.join(broken.values())}; delete {self.folder} to begin again")
         return None
 
     def _read(self, name: str) -> Checkpoint:
-        """Return a checkpoint. Mapped into memory, it would stay on the disk after its removal."""
+        """Return a checkpoint. Not mapped into memory: the file would then stay on the disk after its removal."""
         data = (self.folder / name).read_bytes()
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return Checkpoint.unpack(tensors, header["__metadata__"])
 
     def save_best(self, module: nn.Module) -> None:
-        """Keep the weights as the best so far: checkpoints hold them."""
+        """Keep the weights as the best so far, in memory and in checkpoints."""
         self._best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
 
     def load_best(self, module: nn.Module) -> None:
-        """Take the best weights back, and keep them no longer."""
+        """Load the best weights, and keep them no longer."""
         module.load_state_dict(self._best)
         self._best = {}
 
-    def finish_training(self, module: nn.Module, about: dict[str, str] | None = None) -> None:
-        """Write the weights, with what is to be known of them, and drop what only an unfinished training needs."""
-        self._save(module.state_dict(), "weights.safetensors", about or {})
+    def finish_training(self, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
+        """Write the final weights, with metadata in the file's header, and delete the checkpoints."""
+        self._save(module.state_dict(), "weights.safetensors", metadata or {})
         self._drop_checkpoints()
 
     def _drop_checkpoints(self) -> None:
-        for name in CHECKPOINTS:
-            (self.folder / name).unlink(missing_ok=True)
+        if rank() == 0:
+            for name in CHECKPOINTS:
+                (self.folder / name).unlink(missing_ok=True)
 
     def load_weights(self, module: nn.Module, submodules: Sequence[str] = ()) -> None:
-        """Take the weights of the trained run, all or those of some submodules.
+        """Load the final weights, all or those of some submodules.
 
         Raises:
-            RunError: there are none, or of another shape.
+            RunError: there are none, or they do not fit the module.
         """
         path = self._trained_weights()
         try:
             weights = load_file(path)
             for name in submodules or [""]:
                 prefix = f"{name}." if name else ""
-                mine = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-                module.get_submodule(name).load_state_dict(mine)
+                own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+                module.get_submodule(name).load_state_dict(own)
         except (SafetensorError, RuntimeError) as error:
             raise RunError(f"{path} does not fit this version of the method: {error}") from error
 
@@ -218,7 +256,7 @@ class Run:
     def _trained_weights(self) -> Path:
         path = self.folder / "weights.safetensors"
         if not path.exists():
-            raise RunError(f"{self.folder} has no weights: it is not trained to its end; trainer fit goes on with it")
+            raise RunError(f"{self.folder} has no weights: its training is not finished; resume it with trainer fit")
         return path
 
     @property
@@ -226,47 +264,40 @@ class Run:
         """Whether its weights are final."""
         return (self.folder / "weights.safetensors").exists()
 
-    def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, str]) -> None:
-        whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        for key, tensor in whole.items():
+    def _save(self, tensors: dict[str, Tensor], name: str, metadata: dict[str, str]) -> None:
+        if rank() > 0:
+            return
+        on_cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        for key, tensor in on_cpu.items():
             if not (tensor < math.inf).all():  # nan, too; MINE's average is -inf before its first batch
                 raise RunError(
-                    f"{self.folder}: {key} is not finite any more, and is not saved; a smaller learning_rate or "
-                    "another estimator may help"
+                    f"{self.folder}: {key} is no longer finite, and is not saved; a smaller learning_rate or another "
+                    "estimator may help"
                 )
         with whole_file(self.folder / name) as part:
-            write_tensors(whole, part, about)
+            write_tensors(on_cpu, part, metadata)
             if name == CHECKPOINTS[0]:
-                self._keep_earlier()
+                self._rotate_checkpoints()
 
-    def _keep_earlier(self) -> None:
-        """Give each checkpoint that is whole the name of the one before it."""
+    def _rotate_checkpoints(self) -> None:
+        """Give each complete checkpoint the name of the one before it."""
         for newer, older in reversed(list(pairwise(CHECKPOINTS))):
             if newer not in self._broken and (self.folder / newer).exists():
                 (self.folder / newer).replace(self.folder / older)
         self._broken.clear()
 
 
+def _key(rank: int, device: str) -> str:
+    """Return the checkpoint's name of a rank's random state; of rank 0, that of a single process."""
+    return f"{rank}.{device}" if rank else device
+
+
 def load_run(folder: Path) -> Run:
     """Return the run of a folder.
 
     Raises:
-        RunError: the folder holds none.
+        RunError: the folder holds no run.
     """
     run = Run(folder)
     run.read_json("config.json")
     return run
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a run says of where it was made."""
-    import platform
-    from importlib.metadata import version
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    packages = ("torch", "torchvision", "numpy", "pyarrow", "scikit-learn")
-    return {
-        "device": f"{device.type}: {name}", "threads": torch.get_num_threads(), "python": platform.python_version(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "versions": {package: version(package) for package in packages},
-    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a training has written down where it stands."""
+"""Ctrl-C and SIGTERM, deferred until a training has written its checkpoint."""
 
 import signal
 import threading
@@ -6,35 +6,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+DEFERRED = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Yield whether to stop; at the end, do what the signal asks for.
+    """Yield a function that says whether a signal has arrived; on exit, raise that signal.
 
-    A second Ctrl-C is not held back; SIGTERM always is, for schedulers send it to a process and again by torchrun.
+    A second Ctrl-C is not deferred; SIGTERM always is, as schedulers send it directly and again through torchrun. In
+    other threads than the main one nothing is deferred.
     """
-    came: list[int] = []
+    arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) for number in HELD_BACK}
+    before = {signum: signal.getsignal(signum) for signum in DEFERRED}
 
     def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
-    def hold(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        if number == signal.SIGINT:
+    def defer(signum: int, _frame: FrameType | None) -> None:
+        arrived.append(signum)
+        if signum == signal.SIGINT:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    for number in HELD_BACK:
-        signal.signal(number, hold)
+    for signum in DEFERRED:
+        signal.signal(signum, defer)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(arrived)
     finally:
         restore()
-    if came:
-        signal.raise_signal(came[0])
+    if arrived:
+        signal.raise_signal(arrived[0])

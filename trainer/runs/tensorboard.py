@@ -1,4 +1,4 @@
-"""What TensorBoard shows, as bytes of its files. Its own writer has a thread, which prints a full disk's traceback."""
+"""Scalars as bytes of TensorBoard's event files. Its own writer has a thread that prints a traceback on a full disk."""
 
 import io
 
@@ -12,9 +12,9 @@ def records(values: dict[str, float], step: int, now: float, first: bool) -> byt
 
     Args:
         values: by name.
-        step: number of the epoch, over all stages.
+        step: index of the epoch, over all stages.
         now: seconds since 1970.
-        first: whether they begin a file: what earlier files hold from this step on is then dropped.
+        first: whether they begin a file: TensorBoard then drops the events of earlier files from this step on.
     """
     shown = [Summary(value=[Summary.Value(tag=name, simple_value=value)]) for name, value in values.items()]
     events = [Event(summary=summary) for summary in shown]

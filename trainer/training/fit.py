@@ -1,4 +1,4 @@
-"""One run from settings to report: data -> train -> judge, each step skipped where it is done."""
+"""One run from settings to report: data -> train -> evaluate; steps that are done are skipped."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -9,52 +9,55 @@ from typing import Any
 import torch
 
 from manifests import files
+from manifests.provenance import commit
 from trainer.data import extra_datasets
 from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import predict
 from trainer.evaluation.reporting.run_report import judge_and_report
-from trainer.methods import build, find_method
+from trainer.methods import build, find_method, find_presets
 from trainer.methods.base import Method, Stage, resized
 from trainer.methods.config import ConfigError, override
 from trainer.methods.pretrained import key_layouts, weights
-from trainer.runs.device import make_deterministic
-from trainer.runs.distributed import all_reduce_sum, any_rank, rank, world_size
-from trainer.runs.run import Run, RunError, environment
-from trainer.runs.signals import deferred_signals
-from trainer.training.data_parallel import SharedRun, convert_sync_batchnorm, data_parallel_stage, refuse_difference
+from trainer.runs.device import environment, make_deterministic
+from trainer.runs.distributed import all_reduce_mean, rank, refuse_difference, world_size
+from trainer.runs.made_by import code_digests, processor
+from trainer.runs.run import Run, RunError
+from trainer.training.budget import Budget
+from trainer.training.data_parallel import convert_sync_batchnorm
 from trainer.training.loop import Report, train
 from trainer.training.precision import AUTO, StepRunner
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What a user asks to be trained."""
+    """The specification of one run: what to train, on which data."""
 
     manifest: Path
     method: str
     preset: str
     settings: tuple[str, ...]  # name=value
-    epochs: int | None  # of every stage
+    epochs: int | None  # of every stage; None: the preset's
     fold: int
     seed: int
-    expressions: tuple[str, ...] = ()  # none: all that the manifest has
-    start: Path | None = None  # a finished run whose stages before `stage` are taken over
+    expressions: tuple[str, ...] = ()  # empty: all in the manifest
+    start: Path | None = None  # a finished run that the stages before `stage` are taken from
     stage: str | None = None
     encoder_weights: str | None = None  # see weights.read
-    extra: tuple[Path, ...] = ()  # manifests whose faces are trained on, too
-    averages: tuple[Path, ...] = ()  # manifests of which the average faces are; none: of the training part
+    from_scratch: bool = False  # start at random where the preset asks for pre-trained weights
+    extra: tuple[Path, ...] = ()  # manifests of further training faces
+    averages: tuple[Path, ...] = ()  # manifests that average faces are computed from; empty: the training part
     deterministic: bool = False  # the same bits each time on a GPU, too; slower
-    memory: float | None = None  # GB that faces may take on the device, else they are streamed; see FoldData
+    memory: float | None = None  # GB of device memory for crops, larger sets are streamed; see FoldData
     step_runner: StepRunner = AUTO
 
     def config(self) -> Any:
         """Return the method's settings.
 
         Raises:
-            ConfigError: no such method, preset or setting.
+            ConfigError: unknown method, preset or setting.
         """
-        presets = find_method(self.method).PRESETS
+        presets = find_presets(self.method)
         if self.preset not in presets:
             raise ConfigError(f"no preset {self.preset!r} of {self.method}; known: {', '.join(presets)}")
         config = presets[self.preset]
@@ -63,41 +66,68 @@ class RunSpec:
             config = override(config, [f"{name}={self.epochs}" for name in names])
         return override(config, self.settings)
 
+    @property
+    def starts_from_scratch(self) -> bool:
+        """Whether it starts at random though its preset asks for pre-trained weights."""
+        return self.from_scratch and self._asks_for_weights
+
+    @property
+    def _asks_for_weights(self) -> bool:
+        return self.preset in find_method(self.method).PRETRAINED
+
+    def refuse_random_start(self) -> None:
+        """Refuse a preset of pre-trained encoders without weights, unless it is to go on from scratch.
+
+        Raises:
+            ConfigError: there are no weights, or both are asked for.
+        """
+        if self.encoder_weights and self.from_scratch:
+            raise ConfigError("--encoder-weights and --from-scratch exclude each other")
+        if self._asks_for_weights and not self.encoder_weights and not self.from_scratch:
+            raise ConfigError(
+                f"preset {self.preset} of {self.method} starts from an encoder that knows faces (section 5.3 of the "
+                "paper: CASIA-WebFace): --encoder-weights FILE, weights.safetensors of `trainer pretrain "
+                "casia-webface` or any ResNet-18's; or --from-scratch for a random start"
+            )
+
     def name(self) -> str:
-        """Return the name of the run's folder: all that is asked, in words."""
+        """Return the name of the run's folder, made of the options that are not defaults."""
         parts = [self.manifest.stem, self.method, self.preset, *self.settings]
         parts += [] if self.epochs is None else [f"epochs={self.epochs}"]
         parts += ["+".join(self.expressions)] if self.expressions else []
         parts += ["extra=" + "+".join(path.stem for path in self.extra)] if self.extra else []
         parts += ["averages=" + "+".join(path.stem for path in self.averages)] if self.averages else []
         parts += [] if self.encoder_weights is None else [weights.short_name(self.encoder_weights)]
+        parts += ["from-scratch"] if self.starts_from_scratch else []
         return "-".join([*parts, f"fold{self.fold:02d}", f"seed{self.seed}"])
 
 
 def fit(
     spec: RunSpec, runs: Path, device: torch.device, progress: Report, interrupted: Callable[[], bool] = lambda: False
 ) -> Run:
-    """Train and judge one run, from where an earlier call stopped; a finished run is returned as it is.
+    """Train and evaluate one run, resuming it where it stopped; a finished run is returned unchanged.
 
-    Several processes train it together (see `init_process_group`), and the first one judges it.
+    Several ranks train it as one (see data_parallel.py), and rank 0 evaluates it.
 
     Args:
-        interrupted: asked after each step whether to stop there, as after Ctrl-C.
+        runs: the folder of all runs.
+        progress: called after each epoch.
+        interrupted: called after each step: whether to stop there, as after Ctrl-C.
     """
-    run = SharedRun(runs / spec.name())
+    run = Run(runs / spec.name())
     if spec.deterministic:
         make_deterministic()
     data, method, config, provenance = _set_up(spec, device)
-    begun = _find_start(spec, config, provenance) if spec.start else None
-    run.start(config | {"start": begun and begun.about}, provenance)
+    start = _find_start(spec, config, provenance) if spec.start else None
+    run.start(config | {"start": start and start.metadata}, provenance)
     method = convert_sync_batchnorm(method, device)
     spec.step_runner.prepare(method, device)
     if run.finished:
         return run
-    if begun:
-        begun.run.load_weights(method, begun.modules)
+    if start:
+        start.run.load_weights(method, start.modules)
     if not run.trained:
-        if not _train(method, data, run, spec, progress, interrupted, begun.first_stage if begun else 0):
+        if not _train(method, data, run, spec, progress, interrupted, start):
             return run
     else:
         run.load_weights(method)
@@ -108,16 +138,19 @@ def fit(
 
 
 def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict[str, Any], dict[str, Any]]:
-    """Return the faces, the untrained method, what is asked for in full, and what it is made from."""
+    """Return the data, the untrained method, the full config and the provenance."""
     settings, kind = dataclasses.asdict(spec.config()), find_method(spec.method)
+    spec.refuse_random_start()
     data = FoldData.seen_by(kind, settings, spec.manifest, spec.fold, device, spec.expressions, spec.memory)
     _refuse_larger(settings, data)
     config: dict[str, Any] = {
         "method": spec.method, "preset": spec.preset, "settings": settings, "dataset": spec.manifest.stem,
         "fold": spec.fold, "seed": spec.seed, "expressions": data.expressions, "encoder_weights": None,
     }  # fmt: skip
-    where = environment(device) | spec.step_runner.about(device)
-    provenance = where | {"commit": files.commit(), "data": data.provenance()}
+    if spec.starts_from_scratch:
+        config["from_scratch"] = True
+    provenance = environment(device) | spec.step_runner.metadata(device)
+    provenance |= {"commit": commit(), "code": code_digests(), "processor": processor(), "data": data.provenance()}
     method = build(spec.method, settings, data.expressions, spec.seed, device)
     if spec.encoder_weights:
         taken = key_layouts.take(weights.read(spec.encoder_weights), method)
@@ -135,17 +168,17 @@ def _set_up(spec: RunSpec, device: torch.device) -> tuple[FoldData, Method, dict
 
 
 def _added(manifest: Path, data: FoldData) -> dict[str, Any]:
-    """Let the faces of another dataset be trained on; return what was taken."""
-    found = extra_datasets.find_extra(manifest, data)
-    data.add(found.crops, found.expressions)
-    return found.about
+    """Add another dataset's faces to the training part; return what was added, for the config."""
+    extra = extra_datasets.find_extra(manifest, data)
+    data.add(extra.crops, extra.expressions)
+    return extra.about
 
 
 def _refuse_larger(settings: dict[str, Any], data: FoldData) -> None:
-    """Refuse a method that is to see more pixels than there are.
+    """Refuse an input size that is larger than the manifest's faces.
 
     Raises:
-        ConfigError: the faces of the manifest are smaller.
+        ConfigError: it is.
     """
     size, face = settings.get("size", 0), data.crop.face
     if size > face:
@@ -157,73 +190,70 @@ def _refuse_larger(settings: dict[str, Any], data: FoldData) -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """Stages that another run has trained."""
+    """Another run, whose first stages are taken over."""
 
     run: Run
-    first_stage: int  # to be trained
-    modules: tuple[str, ...]  # to be taken over
-    about: dict[str, Any]
+    first_stage: int  # index of the first stage to train
+    modules: tuple[str, ...]  # submodules whose weights are loaded
+    metadata: dict[str, Any]  # for the config
+    taken: Budget  # what the stages before it took
 
 
 def _find_start(spec: RunSpec, config: dict[str, Any], provenance: dict[str, Any]) -> Start:
-    """Return where to begin. What the earlier stages were trained with is that run's, and stays written down there.
+    """Return the run to start from. Settings of its stages may differ: its own config.json records them.
 
     Raises:
-        ConfigError: no such stage.
+        ConfigError: unknown stage.
         RunError: a run of another method, dataset, fold, seed, set of expressions or manifest.
     """
     assert spec.start is not None
-    trained = find_method(spec.method).STAGE_MODULES
-    if spec.stage not in trained:
-        raise ConfigError(f"no stage {spec.stage!r} of {spec.method} to start from; known: {', '.join(trained)}")
-    first = list(trained).index(spec.stage)
+    modules_of = find_method(spec.method).STAGE_MODULES
+    if spec.stage not in modules_of:
+        raise ConfigError(f"no stage {spec.stage!r} of {spec.method} to start from; known: {', '.join(modules_of)}")
+    first = list(modules_of).index(spec.stage)
     run = Run(spec.start)
-    other = run.read_json("config.json") | {"data": run.read_json("provenance.json")["data"]}
-    mine = config | {"data": provenance["data"]}
-    differing = [key for key in mine if key not in ("preset", "settings") and other.get(key) != mine[key]]
+    other = run.read_json("config.json") | run.read_json("provenance.json")["data"].get("read", {})
+    expected = config | provenance["data"]["read"]
+    differing = [key for key in expected if key not in ("preset", "settings") and other.get(key) != expected[key]]
     if differing:
         raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
-    about = {"run": run.folder.name, "stage": spec.stage, "weights_sha256": run.weights_sha256()}
-    modules = tuple(name for stage in list(trained)[:first] for name in trained[stage])
-    return Start(run, first, modules, about)
+    metadata = {"run": run.folder.name, "stage": spec.stage, "weights_sha256": run.weights_sha256()}
+    modules = tuple(name for stage in list(modules_of)[:first] for name in modules_of[stage])
+    budget = run.read_json("provenance.json").get("budget", {})
+    taken = {stage: budget[stage] for stage in list(modules_of)[:first] if stage in budget}
+    return Start(run, first, modules, metadata, taken)
 
 
 def _train(
     method: Method, data: FoldData, run: Run, spec: RunSpec, progress: Report, interrupted: Callable[[], bool],
-    first_stage: int,
+    start: Start | None,
 ) -> bool:  # fmt: skip
-    mine = rank(), world_size()
+    share = rank(), world_size()
 
     def batches(stage: Stage, epoch: int, stream: int, first: int) -> Iterable[Any]:
-        if first == 0:
-            torch.manual_seed(stream + rank())  # what steps draw differs, what is seen does not
-        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first, mine)
+        return data.batches(stage.reads, stage.batch_size, epoch, stream, stage.balanced, first, share)
 
     def validate() -> float:
         with spec.step_runner.eager_float32():
             logits, _ = predict(method, data.upright("validation"))
         accuracy = (logits.argmax(1) == data.classes("validation").cpu().numpy()).mean()
-        return float(all_reduce_sum(torch.tensor(accuracy)) / world_size())  # so that all find the same epoch the best
+        return float(all_reduce_mean([torch.tensor(accuracy)])[0])  # all ranks must select the same epoch
 
     refuse_difference("weights", (tensor.cpu().numpy().tobytes() for tensor in method.state_dict().values()))
-    with deferred_signals() as signalled:
-        done = train(
-            method, batches, validate, run, seed=spec.seed, first_stage=first_stage, report=progress,
-            interrupted=lambda: interrupted() or signalled(), share=data_parallel_stage, any_rank=any_rank,
-            step_runner=spec.step_runner,
-        )  # fmt: skip
+    done = train(
+        method, batches, validate, run, seed=spec.seed, first_stage=start.first_stage if start else 0,
+        taken=start.taken if start else None, report=progress, interrupted=interrupted, step_runner=spec.step_runner,
+    )  # fmt: skip
     if done:
         run.finish_training(method)
-    elif world_size() > 1 and not interrupted():
-        raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
     return done
 
 
 def num_folds(manifest: Path) -> int:
-    """Return how many folds a manifest has.
+    """Return the number of a manifest's folds.
 
     Raises:
-        TrainerError: none yet.
+        TrainerError: it has none.
     """
     folds = files.read_metadata(manifest).get("folds")
     if folds is None:

@@ -1,4 +1,4 @@
-"""How steps are carried out: in which precision, and whether their networks are compiled."""
+"""How training steps run: in which precision, and whether networks are compiled."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ PRECISIONS = ("auto", "float32", "bf16")
 
 @dataclass(frozen=True)
 class StepRunner:
-    """How the steps of a training are carried out; what judges it is always float32, and not compiled.
+    """How the steps of a training run; evaluation is always in float32, and not compiled.
 
     Attributes:
-        precision: `float32`; `bf16` for products and convolutions, weights stay float32; `auto`: bf16 on CUDA, which is
-            made for it, else float32.
+        precision: `float32`; `bf16`: autocast products and convolutions, weights stay float32; `auto`: bf16 on CUDA,
+            float32 elsewhere.
         compiled: whether each network is compiled, at its first batch of each size.
     """
 
@@ -37,33 +37,35 @@ class StepRunner:
             return "bf16" if device.type == "cuda" else "float32"
         return self.precision
 
-    def about(self, device: torch.device) -> dict[str, Any]:
-        """Return what a run says of it."""
+    def metadata(self, device: torch.device) -> dict[str, Any]:
+        """Return it as a run's provenance records it."""
         return {"precision": self.precision_on(device), "compiled": self.compiled}
 
     def prepare(self, method: nn.Module, device: torch.device) -> None:
-        """Have the networks of a method compiled where they stand: weights keep their names.
+        """Compile the networks of a method in place: weights keep their names.
 
-        On CUDA the kernels of a network are launched as one graph.
+        On CUDA, a network's kernels are launched as one CUDA graph. A child without parameters is no network: a loss
+        may gather over ranks and overwrite its buffers, and stays eager.
         """
         if self.compiled:
             for network in method.children():
-                network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+                if any(True for _ in network.parameters()):
+                    network.compile(dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def wrap_stage(self, stage: Stage, device: torch.device) -> Stage:
-        """Return a stage whose steps are carried out so."""
+        """Return a stage whose steps run in this precision."""
 
         def step(batch: Any) -> dict[str, Tensor]:
             if self.compiled and device.type == "cuda":
                 mark: Any = torch.compiler.cudagraph_mark_step_begin
-                mark()  # what the graphs of the last step hold is no longer needed
+                mark()  # the outputs of the last step's graphs are no longer needed
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision_on(device) == "bf16"):
                 return stage.step(batch)
 
         return replace(stage, step=step)
 
     def eager_float32(self) -> AbstractContextManager[Any]:
-        """Return what a method is judged in: its networks run as they are."""
+        """Return the context of evaluation: networks run in float32, uncompiled."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
 

@@ -1,7 +1,6 @@
-"""An encoder learns people before it learns expressions: margin softmax on identities, judged on people it never saw.
+"""Pretraining of an encoder on face identification: margin softmax on identities, evaluated on people held out.
 
-Its run's weights.safetensors is what `trainer fit --encoder-weights` takes. Under torchrun, every process sees a share
-of each batch and holds a share of the people; the first one writes.
+The weights.safetensors of its run is a file for `trainer fit --encoder-weights`.
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from manifests import files
+from manifests.provenance import commit
 from manifests.schema import DEFAULT_CROP
 from trainer.data import lfw_pairs
 from trainer.data.crops import EVALUATION_BATCH
@@ -25,39 +24,37 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics.verification import Pairs, cosines, pairs_of_people, published_pairs, verification
 from trainer.methods.base import Faces, Method, Stage
 from trainer.methods.config import ConfigError, one_of, override
-from trainer.networks.encoder import Encoder
-from trainer.networks.margin import MARGINS, MarginHead, add_gradients
-from trainer.runs.checkpoint import Checkpoint
-from trainer.runs.distributed import any_rank, rank, world_size
-from trainer.runs.run import Run, environment
-from trainer.runs.signals import deferred_signals
-from trainer.training.data_parallel import SharedRun
+from trainer.networks.margin import MARGINS, MarginHead
+from trainer.networks.resnet import ResNet
+from trainer.runs.device import environment
+from trainer.runs.distributed import rank
+from trainer.runs.run import Run
 from trainer.training.loop import Report, train
 
 MOMENTUM = 0.9
-DROPS = (20 / 34, 28 / 34, 32 / 34)  # shares of the training after which the learning rate is a tenth
+DROPS = (20 / 34, 28 / 34, 32 / 34)  # fractions of the training after which the learning rate is divided by 10
 NOTE = (
-    "its encoder learnt the people of {title} first; whether any of them, or of these photographs, is among the faces "
-    "it is judged on was not audited"
+    "its encoder was pretrained on the people of {title}; whether any of them, or of these photographs, is among the "
+    "faces it is evaluated on was not audited"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """CosFace as InsightFace trains on CASIA-WebFace; 512 faces a step in all processes together."""
+    """CosFace as InsightFace trains it on CASIA-WebFace: 512 faces per step, of all ranks together."""
 
     head: str = "cosface"
     margin: float = 0.35  # Wang et al. 2018, section 4.2
     scale: float = 64.0
-    warmup: int = 2  # epochs in which the margin grows from 0, so that small networks start at all; ours
+    warmup: int = 2  # (ours) epochs in which the margin grows from 0; without it small networks do not start to learn
     epochs: int = 34
     batch_size: int = 512
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     width: int = 64  # ResNet-18
     code_size: int = 512
-    whitening: str = "standardize"  # what the expressions' faces will be given as; or none: from -1 to 1
-    one_in: int = 10  # people are held out
+    whitening: str = "standardize"  # as the faces of `trainer fit` will be; or none: from -1 to 1
+    one_in: int = 10  # of so many people, one is held out
 
 
 DEFAULT = PretrainConfig()
@@ -72,20 +69,20 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSpec:
-    """What a user asks to be trained."""
+    """The specification of a pretraining."""
 
     manifest: Path
     preset: str
     settings: tuple[str, ...]  # name=value
     epochs: int | None
     seed: int
-    pairs: tuple[Path, ...] = ()  # files like lfw.bin, to judge it on too
+    pairs: tuple[Path, ...] = ()  # files like lfw.bin, to evaluate it on too
 
     def config(self) -> PretrainConfig:
         """Return the settings.
 
         Raises:
-            ConfigError: no such preset or setting.
+            ConfigError: unknown preset or setting.
         """
         if self.preset not in PRESETS:
             raise ConfigError(f"no preset {self.preset!r} of pretrain; known: {', '.join(PRESETS)}")
@@ -94,22 +91,22 @@ class PretrainSpec:
         one_of("head", config.head, MARGINS)
         one_of("whitening", config.whitening, ("standardize", "none"))
         if config.one_in < 2:
-            raise ConfigError(f"one_in={config.one_in}: expected 2 or more, or nobody is left to learn")
+            raise ConfigError(f"one_in={config.one_in}: expected 2 or more, or nobody is left to train on")
         return config
 
     def name(self) -> str:
-        """Return the name of the run's folder: all that is asked, in words."""
+        """Return the name of the run's folder, made of the options that are not defaults."""
         epochs = [] if self.epochs is None else [f"epochs={self.epochs}"]
         return "-".join([self.manifest.stem, "pretrain", self.preset, *self.settings, *epochs, f"seed{self.seed}"])
 
 
 class Pretraining(Method):
-    """An encoder, and a direction a person."""
+    """An encoder, and one direction for each person."""
 
     def __init__(self, config: PretrainConfig, num_people: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.code_size, config.width, standardise=True)
+        self.encoder = ResNet("resnet18", 1, config.code_size, config.width, standardise=True)
         self.head = MarginHead(config.code_size, num_people, config.head, config.margin, config.scale)
         self.optimizers = self._optimizer(self.encoder), self._optimizer(self.head)
 
@@ -118,23 +115,22 @@ class Pretraining(Method):
         return torch.optim.SGD(part.parameters(), rate, MOMENTUM, weight_decay=decay)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return codes, which are alike by their cosine."""
-        codes: Tensor = self.encoder(images)[1]
+        """Return codes; their similarity is the cosine."""
+        codes: Tensor = self.encoder(images).output
         return codes
 
     def codes(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the same by name."""
+        """Return the code, by name."""
         return {"identity": self(images)}
 
     def stages(self) -> Iterator[Stage]:
-        """Learn people."""
+        """Train encoder and head on identities."""
 
         def step(batch: IdentityBatch) -> dict[str, Tensor]:
             loss = self.head(self(batch.image), batch.person)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
-            add_gradients(self.encoder)
             for optimizer in self.optimizers:
                 optimizer.step()
             return {"loss": loss}
@@ -148,35 +144,6 @@ class Pretraining(Method):
         self.head.margin = self.config.margin * min(1.0, epoch / max(self.config.warmup, 1e-9))
 
 
-class HeadRun(SharedRun):
-    """The run of several processes, of which each holds a part of a head: its weights, and its optimizer's state."""
-
-    def __init__(self, folder: Path, head: MarginHead) -> None:
-        """Make or find a run's folder.
-
-        Args:
-            folder: as of any run.
-            head: the module `head` of what is trained, whose optimizer is the second.
-        """
-        super().__init__(folder)
-        self._head = head
-
-    def checkpoint(self) -> Checkpoint | None:
-        """Return the last checkpoint, of what this process holds."""
-        saved = super().checkpoint()
-        if saved:
-            saved.weights["head.weight"] = self._head.part(saved.weights["head.weight"])
-            for state in saved.optimizers[1]["state"].values():
-                state |= {name: self._head.part(tensor) for name, tensor in state.items()}
-        return saved
-
-    def _save(self, tensors: dict[str, Tensor], name: str, about: dict[str, str]) -> None:
-        parts = {key for key in tensors if key == "weights.head.weight" or key.startswith("optimizer.1.")}
-        super()._save(
-            {key: self._head.whole(value) if key in parts else value for key, value in tensors.items()}, name, about
-        )
-
-
 def pretrain(
     spec: PretrainSpec,
     runs: Path,
@@ -184,25 +151,25 @@ def pretrain(
     progress: Report,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """Train from where an earlier call stopped, and judge on people held out; a trained run is judged anew.
+    """Train, resuming where it stopped, and evaluate on people held out; a trained run is evaluated again.
 
     Returns:
-        The scores, with the run's folder; of processes but the first, and where interrupted, none.
+        The scores, with the run's folder; None if interrupted, and on ranks other than 0.
+
+    Raises:
+        TrainerError: the pairs are aligned in another way than the manifest.
     """
     config = spec.config()
     people = read_people(spec.manifest, config.one_in)
-    if spec.pairs and people.about["align"] != DEFAULT_CROP.align:
-        raise TrainerError(
-            f"{spec.manifest} is aligned by {people.about['align']}, {spec.pairs[0]} is not: leave it out"
-        )
+    align = people.provenance["align"]
+    if spec.pairs and align != DEFAULT_CROP.align:
+        raise TrainerError(f"{spec.manifest} is aligned by {align}, {spec.pairs[0]} is not: leave it out")
     published = {path.name: lfw_pairs.read(path) for path in spec.pairs}
-    if people.num_people < world_size():
-        raise TrainerError(f"{people.num_people} people cannot be shared by {world_size()} processes; start fewer")
     whiten = whitener(spec.manifest, 0, config.whitening, device)
     torch.manual_seed(spec.seed)
     method = Pretraining(config, people.num_people).to(device)
-    run = HeadRun(runs / spec.name(), method.head)
-    provenance = environment(device) | {"commit": files.commit(), "data": people.about, "overlap_audited": False}
+    run = Run(runs / spec.name())
+    provenance = environment(device) | {"commit": commit(), "data": people.provenance, "overlap_audited": False}
     run.start(
         {"method": "pretrain", "preset": spec.preset, "settings": asdict(config), "dataset": spec.manifest.stem,
          "seed": spec.seed}, provenance,
@@ -212,18 +179,17 @@ def pretrain(
     if rank() == 0:
         start = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
     if not run.trained:
-        if not _train(method, people, whiten, run, spec.seed, progress if rank() == 0 else _silent, interrupted):
+        if not _train(method, people, whiten, run, spec.seed, progress, interrupted):
             return None
-        if rank() == 0:
-            _finish(run, method.encoder, people.about)
-    elif rank() == 0:
+        _finish(run, method.encoder, people.provenance)
+    else:
         run.load_weights(method.encoder)
     if rank() > 0:
         return None
     scores = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
-    found = {"scores": scores, "random_start": start, "data": people.about}
-    run.write_json("scores.json", found)
-    return {"run": str(run.folder)} | found
+    result = {"scores": scores, "random_start": start, "data": people.provenance}
+    run.write_json("scores.json", result)
+    return {"run": str(run.folder)} | result
 
 
 def _train(
@@ -235,53 +201,44 @@ def _train(
     def batches(stage: Stage, _: int, stream: int, first: int) -> Iterable[IdentityBatch]:
         return people.batches(stage.batch_size, whiten, stream, first, device)
 
-    with deferred_signals() as signalled:
-        done = train(
-            method, batches, lambda: math.nan, run, seed=seed, report=progress,
-            interrupted=lambda: interrupted() or signalled(), any_rank=any_rank,
-        )  # fmt: skip
-    if not done and world_size() > 1 and not interrupted():
-        raise KeyboardInterrupt  # a signal to another process, for one to this one is raised by now
-    return done
+    return train(method, batches, lambda: math.nan, run, seed=seed, report=progress, interrupted=interrupted)
 
 
-def _silent(*_: Any) -> None:
-    """Report nothing, from processes but the first."""
-
-
-def _finish(run: Run, encoder: Encoder, data: dict[str, Any]) -> None:
-    """Write the encoder alone, with what is to be known of it, and drop what only training needs."""
-    about = {
+def _finish(run: Run, encoder: ResNet, data: dict[str, Any]) -> None:
+    """Write the weights of the encoder alone, with their source and licence in the file's header."""
+    metadata = {
         "source": f"{run.folder.name}: {data['people']} people of {data['title']}",
         "licence": data["licence"], "overlap_audited": "false", "note": NOTE.format(title=data["title"]),
     }  # fmt: skip
-    run.finish_training(encoder, about)
+    run.finish_training(encoder, metadata)
 
 
 @torch.inference_mode()
 def judge(
     encoder: nn.Module, faces: UInt8[Tensor, "faces 112 112"], pairs: Pairs, whiten: Whitener, device: torch.device
 ) -> dict[str, Any]:
-    """Return how well codes tell people: those of a face and of its mirror image, added."""
+    """Return verification scores of the codes; that of a face is the sum over the face and its mirror image."""
     encoder.eval()
     codes = []
     for batch in torch.split(faces, EVALUATION_BATCH):
         images = whiten(batch.to(device)[:, None].float() / 255)
-        codes.append(sum(encoder(side)[1].float().cpu() for side in (images, images.flip(3))))
+        codes.append(sum(encoder(side).output.float().cpu() for side in (images, images.flip(3))))
     return verification(cosines(torch.cat(codes).numpy(), pairs), pairs)
 
 
-def text(found: dict[str, Any]) -> str:
-    """Return the scores as lines to read, those of the random start beside them."""
+def text(result: dict[str, Any]) -> str:
+    """Return the scores as text, beside those of the random start."""
     lines = []
-    for name, scores in found["scores"].items():
-        start = found["random_start"][name]
+    for name, scores in result["scores"].items():
+        start = result["random_start"][name]
         lines.append(
             f"{name}: {scores['same_pairs']} pairs of one person, {scores['other_pairs']} of two; 95 % over "
             f"{scores['people']} {scores['intervals_over']}"
         )
         rows = [(f"TAR at FAR {rate}", scores["tar"][rate], start["tar"][rate]) for rate in scores["tar"]]
-        for what, mine, before in [(one, scores[one], start[one]) for one in ("accuracy", "auc")] + rows:
-            low, high = mine["interval"]
-            lines.append(f"  {what:<18} {mine['value']:.4f}  {low:.4f} to {high:.4f}  at random {before['value']:.4f}")
+        for metric, score, before in [(name, scores[name], start[name]) for name in ("accuracy", "auc")] + rows:
+            low, high = score["interval"]
+            lines.append(
+                f"  {metric:<18} {score['value']:.4f}  {low:.4f} to {high:.4f}  at random {before['value']:.4f}"
+            )
     return "\n".join(lines)

@@ -4,8 +4,10 @@ import os
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
-from fertools.datasets.base import JUNK, DatasetError
-from fertools.datasets.readers.pixel_tables import not_a_table
+from fertools.datasets.base import DatasetError, is_junk
+from fertools.inputs.links import is_allowed, is_followed
+from fertools.inputs.table import encoding_of, not_a_table
+from manifests.text import printable
 
 MAX_LINE = 65_536  # characters; what is longer comes in pieces
 ARCHIVES = (".zip", ".rar", ".tar", ".gz", ".7z")
@@ -27,7 +29,7 @@ def upper_folders(root: Path, depth: int, leaves: Container[str]) -> Tree:
         tree[folder] = {}
         for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
             name, path = entry.name.lower(), folder / entry.name
-            if name in JUNK or (entry.is_symlink() and not is_file_below(root, path)):
+            if is_junk(name) or not (is_followed(root, root / path) or is_file_below(root, path)):
                 continue
             tree[folder][name] = path
             is_upper = not name.isdecimal() and name not in leaves
@@ -38,8 +40,7 @@ def upper_folders(root: Path, depth: int, leaves: Container[str]) -> Tree:
 
 def is_file_below(root: Path, path: Path) -> bool:
     """Whether root/path is a file that does not lie elsewhere through a link."""
-    target = (root / path).resolve()
-    return target.is_relative_to(root.resolve()) and target.is_file()
+    return is_allowed(root, root / path) and (root / path).is_file()
 
 
 def still_packed(tree: Tree) -> Path:
@@ -49,7 +50,7 @@ def still_packed(tree: Tree) -> Path:
 
 
 def lines(root: Path, path: Path) -> Iterator[str]:
-    """Yield the lines of a text file without their ends, whatever these are, and without a byte-order mark.
+    """Yield the lines of a text file in UTF-8 or UTF-16 without their ends, whatever these are, and without a mark.
 
     Raises:
         DatasetError: the file cannot be read, is empty, packed, no text, or a web page saved under its name.
@@ -58,11 +59,12 @@ def lines(root: Path, path: Path) -> Iterator[str]:
         with (root / path).open("rb") as binary:
             start = binary.read(512)
         if reason := not_a_table(start):
-            raise DatasetError(f"{root / path}: {reason}; download it again, and unpack it")
-        if b"\0" in start:
-            raise DatasetError(f"{root / path}: not text in UTF-8; save it as that")
-        with (root / path).open(encoding="utf-8-sig", errors="replace") as file:
+            raise DatasetError(f"{printable(root / path)}: {reason}; download it again, and unpack it")
+        encoding = encoding_of(start) or "utf-8"
+        if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
+            raise DatasetError(f"{printable(root / path)}: not text in UTF-8; save it as that")
+        with (root / path).open(encoding=encoding, errors="replace") as file:
             while line := file.readline(MAX_LINE):
                 yield line.rstrip("\n")
     except OSError as error:
-        raise DatasetError(f"{root / path}: cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{printable(root / path)}: cannot be read: {error.strerror}") from error

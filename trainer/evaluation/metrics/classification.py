@@ -3,7 +3,6 @@
 from typing import Any
 
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from trainer.evaluation.metrics.statistics import subject_bootstrap
 
@@ -15,6 +14,8 @@ def classification(truth: Labels, predicted: Labels, subjects: Labels, expressio
 
     The interval is a 95 % bootstrap over people, whose faces are not independent: 2,000 draws, seed 0.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     present = [name for name in expressions if name in set(truth)]
     precision, recall, f1, _ = precision_recall_fscore_support(
         truth, predicted, labels=present, average="macro", zero_division=0

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist, squareform
 
 Codes = NDArray[np.float32]  # (faces, dims)
 Labels = NDArray[Any]  # (faces,)
@@ -46,6 +45,8 @@ def linear_cka(first: Matrix, second: Matrix) -> float:
 
 def rbf_kernel(codes: Matrix) -> Matrix:
     """Return exp(-d^2 / (2 m^2)), m the median distance of two observations (Gretton et al. 2012, section 8)."""
+    from scipy.spatial.distance import squareform
+
     distances = _distances(codes)
     median = np.median(squareform(distances, checks=False))
     kernel: Matrix = np.exp(-((distances / max(median, 1e-12)) ** 2) / 2)
@@ -97,6 +98,8 @@ def _correlation(first: Matrix, second: Matrix) -> float:
 
 
 def _distances(codes: Matrix) -> Matrix:
+    from scipy.spatial.distance import pdist, squareform
+
     distances: Matrix = squareform(pdist(codes))
     return distances
 

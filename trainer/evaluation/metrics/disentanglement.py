@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr
-from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.model_selection import GroupKFold
 
 Codes = NDArray[np.float32]  # (faces, dims)
 Labels = NDArray[Any]  # (faces,)
@@ -134,6 +131,8 @@ def _gap(bins: Classes, classes: Classes) -> float:
     Args:
         bins: (dims, faces).
     """
+    from scipy.special import entr
+
     num_dims, num_classes = len(bins), int(classes.max()) + 1
     cell = (np.arange(num_dims)[:, None] * CODE_BINS + bins) * num_classes + classes
     counts = np.bincount(cell.ravel(), minlength=num_dims * CODE_BINS * num_classes)
@@ -151,6 +150,9 @@ def _trees(
     codes: NDArray[np.float64], classes: Classes, groups: Labels, seed: int
 ) -> tuple[NDArray[np.float64], float]:
     """Return the importance of each dimension (they sum to 1), and the held-out accuracy, averaged over classes."""
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.model_selection import GroupKFold
+
     importance, hit = np.zeros(codes.shape[1]), np.zeros(len(classes), bool)
     for train, test in GroupKFold(NUM_FOLDS).split(codes, groups=groups):
         trees = ExtraTreesClassifier(
@@ -173,6 +175,8 @@ def _disentanglement(matrix: NDArray[np.float64]) -> float:
 
 def _concentration(shares: NDArray[np.float64]) -> float:
     """Return 1 where one has all, 0 where all have the same."""
+    from scipy.special import entr
+
     return float(1 - entr(shares.clip(0)).sum() / np.log(len(shares)))  # trees round an importance of 0 below it
 
 
@@ -181,6 +185,8 @@ def _concentration(shares: NDArray[np.float64]) -> float:
 
 def _alone(codes: NDArray[np.float64], classes: Classes, groups: Labels) -> NDArray[np.float64]:
     """Return the held-out accuracy, averaged over classes, of each dimension by itself."""
+    from sklearn.model_selection import GroupKFold
+
     hit = np.zeros(codes.shape, bool)
     for train, test in GroupKFold(NUM_FOLDS).split(codes, groups=groups):
         known = np.unique(classes[train])

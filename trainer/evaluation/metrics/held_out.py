@@ -12,7 +12,6 @@ from itertools import islice
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from trainer.methods.objectives.mutual_information import donsker_varadhan, info_nce, jensen_shannon, ksg, smile
@@ -67,6 +66,8 @@ def joined_bounds(draw: Draw, seed: int, steps: int = STEPS) -> dict[str, float]
 
 def neighbours(draw: Draw) -> dict[str, float]:
     """Return KSG of the test part, among the first principal components of the training part."""
+    from sklearn.decomposition import PCA
+
     if not _enough(draw):
         return dict.fromkeys((f"ksg{k}" for k in NEIGHBOURS), math.nan)
     left, right = (

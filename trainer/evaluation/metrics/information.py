@@ -20,9 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import digamma, entr, log_softmax, logsumexp
-from sklearn.linear_model import LogisticRegression
 
 from trainer.evaluation.metrics.held_out import (
     NEIGHBOURS,
@@ -77,6 +74,8 @@ def information_gap(
     Source:
         DICE-FER, whose MIG comes without estimator and unit.
     """
+    from scipy.special import entr
+
     parts, seeds = _comparable(parts), list(seeds)
     nulls = [_permuted(parts, np.random.default_rng([seed, 0])) for seed in seeds]
     test = parts["test"]
@@ -146,6 +145,8 @@ def _ceilings(parts: Parts, entropy: float) -> Estimates:
     Source:
         McAllester & Stratos 2020 (arXiv:1811.04251).
     """
+    from scipy.special import digamma
+
     ceilings = {}
     for term in TERMS:
         draw = _draw(parts, term, 0.0, np.random.default_rng(0))
@@ -234,6 +235,10 @@ def posterior(parts: Parts, generator: np.random.Generator) -> dict[str, float]:
     the training part, its temperature is fitted on the validation part, and its prior p is that of the faces it is
     used on. Codes are to be standardised.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax, logsumexp
+    from sklearn.linear_model import LogisticRegression
+
     train, validation, test = (parts[name] for name in ("train", "validation", "test"))
     kept, _ = draw_pairs(test["expressions"], test["subjects"], generator)
     if min(len(set(train["expressions"])), len(validation["expressions"]), len(kept)) < 2:
@@ -281,5 +286,7 @@ def fano_bound(accuracy: float, entropy: float, num_expressions: int) -> float:
     Two such predictions differ in at most 2 (1 - accuracy) of the pairs: Fano's inequality on their agreement. The
     predictions are taken to be as spread as the expressions, whose entropy is given.
     """
+    from scipy.special import entr
+
     error = min(2 * (1 - accuracy), 1 - 1 / num_expressions)
     return max(0.0, entropy - float(entr(error) + entr(1 - error)) - error * math.log(num_expressions - 1))

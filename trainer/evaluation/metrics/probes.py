@@ -2,7 +2,8 @@
 
 Probes disagree on what a code holds, so that a leak is what the best of three finds: linear, a perceptron of 64 hidden
 units, 10 nearest neighbours. The best of three is also lucky more often: `chance_maximum` is its mean over 5
-permutations of the labels, and `normalised` is (maximum - chance_maximum) / (1 - chance_maximum).
+permutations of the labels, and `normalised` is (maximum - chance_maximum) / (1 - chance_maximum). People are permuted
+within an expression, see `leaks`.
 """
 
 import warnings
@@ -11,29 +12,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import GroupKFold
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 
 Codes = NDArray[np.float32]  # (faces, dims)
 Labels = NDArray[Any]  # (faces,)
-Probe = Callable[[int], ClassifierMixin]  # number of training faces -> an unfitted probe
+Probe = Callable[[int], Any]  # number of training faces -> an unfitted probe
 PROBE_FOLDS, NUM_PERMUTATIONS = 5, 5
 DECAYS = np.logspace(0, 5, 6)
-PROBES: dict[str, Probe] = {
-    "accuracy": lambda _: LogisticRegression(class_weight="balanced", max_iter=2000),
+
+
+def _linear(_: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(class_weight="balanced", max_iter=2000)
+
+
+def _mlp(_: int) -> Any:
+    from sklearn.neural_network import MLPClassifier
+
     # 50 steps of L-BFGS at this decay read an XOR hidden among 64 dimensions of 540 faces; Adam's 200 epochs do not
-    "mlp": lambda _: MLPClassifier((64,), solver="lbfgs", alpha=1, max_iter=50, random_state=0),
-    "knn": lambda faces: KNeighborsClassifier(min(10, faces), weights="distance"),
-}
+    return MLPClassifier((64,), solver="lbfgs", alpha=1, max_iter=50, random_state=0)
+
+
+def _knn(faces: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(min(10, faces), weights="distance")
+
+
+PROBES: dict[str, Probe] = {"accuracy": _linear, "mlp": _mlp, "knn": _knn}
 
 
 def expression_probe(
@@ -53,28 +61,30 @@ def expression_probe(
     return _against_chance(read, train_truth, shuffled) | {"chance": 1 / len(set(train_truth))}
 
 
-def identity_probe(codes: Codes, subjects: Labels, sequences: Labels, seed: int = 0) -> dict[str, float]:
+def identity_probe(
+    codes: Codes, subjects: Labels, expressions: Labels, sequences: Labels, seed: int = 0
+) -> dict[str, float]:
     """Read the person from codes, across recordings: no sequence is on both sides.
 
     The sequences of each person are dealt to 5 folds; a fold is judged by probes fitted on the others. People with one
     sequence cannot be judged and are left out. The score (`accuracy` of the linear probe, `mlp`, `knn`, `maximum`) is
-    the mean over people of the share of their faces that are recognised, so that chance is 1 / people. Where each of a
-    person's sequences shows another expression, a code of the expression falls below chance, and may hide what it knows
-    of the person: see `verification`, matched on expression.
+    the mean over people of the share of their faces that are recognised. Where each of a person's sequences shows
+    another expression, a code of the expression falls below `chance`, 1 / people: hold it against `chance_maximum`,
+    where people are permuted among the sequences of an expression, and see `leaks.identity_within_expression`.
     """
-    kept = _deal_sequences(subjects, sequences)[1]
-    codes, subjects, sequences = codes[kept], subjects[kept], sequences[kept]
+    kept = deal_sequences(subjects, sequences)[1]
+    codes, subjects, expressions, sequences = (each[kept] for each in (codes, subjects, expressions, sequences))
     people = len(set(subjects))
     if people < 2:
         unknown = (*PROBES, "maximum", "chance_maximum", "normalised", "chance")
         return dict.fromkeys(unknown, float("nan")) | {"people": 0}
 
     def read(labels: Labels) -> dict[str, float]:
-        fold = _deal_sequences(labels, sequences)[0]
+        fold = deal_sequences(labels, sequences)[0]
         splits = [(fold != held_out, fold == held_out) for held_out in sorted(set(fold))]
         return {name: class_mean(_held_out(name, codes, labels, splits) == labels, labels) for name in PROBES}
 
-    shuffled = _permuted_sequences(subjects, sequences, np.random.default_rng(seed))
+    shuffled = permuted_people(subjects, expressions, sequences, NUM_PERMUTATIONS, seed)
     return _against_chance(read, subjects, shuffled) | {"chance": 1 / people, "people": people}
 
 
@@ -86,6 +96,8 @@ def factor_probe(codes: Codes, factor: Labels, subjects: Labels, seed: int = 0) 
     faces have one value, or are of fewer than 3 people, scores are nan. What is a person's for good (glasses, say)
     has as many observations as people: a score of a dozen people scatters by 0.2 around chance.
     """
+    from sklearn.metrics import r2_score
+
     continuous = bool(np.issubdtype(factor.dtype, np.floating))
     measure, people = "r2" if continuous else "balanced_accuracy", len(set(subjects))
     if len(set(factor)) < 2 or people < 3:
@@ -141,10 +153,12 @@ def _against_chance(
 
 
 def _auc(same: NDArray[np.bool_], similar: NDArray[np.float64]) -> float:
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(same, similar)) if 0 < same.sum() < len(same) else float("nan")
 
 
-def _deal_sequences(subjects: Labels, sequences: Labels) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def deal_sequences(subjects: Labels, sequences: Labels) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the fold of each face's sequence, and which faces are of people with two sequences or more."""
     fold, kept = np.zeros(len(subjects), np.int64), np.zeros(len(subjects), bool)
     for person in sorted(set(subjects)):
@@ -154,11 +168,24 @@ def _deal_sequences(subjects: Labels, sequences: Labels) -> tuple[NDArray[np.int
     return fold, kept
 
 
-def _permuted_sequences(subjects: Labels, sequences: Labels, generator: np.random.Generator) -> Iterator[Labels]:
-    """Yield subjects dealt anew to whole sequences, each to as many as before."""
+def permuted_people(subjects: Labels, expressions: Labels, sequences: Labels, num: int, seed: int) -> Iterator[Labels]:
+    """Yield subjects dealt anew to whole sequences, among those that show the same expressions.
+
+    Everybody keeps as many sequences of each expression as before: what a code tells of the expression alone is worth
+    as much after a permutation as before it.
+    """
+    generator = np.random.default_rng(seed)
     _, first, member = np.unique(sequences, return_index=True, return_inverse=True)
-    for _ in range(NUM_PERMUTATIONS):
-        yield generator.permutation(subjects[first])[member]
+    shown: list[set[Any]] = [set() for _ in first]
+    for sequence, expression in zip(member, expressions, strict=True):
+        shown[sequence].add(expression)
+    kind = np.array(["+".join(sorted(names)) for names in shown])
+    strata = [np.flatnonzero(kind == name) for name in sorted(set(kind))]
+    for _ in range(num):
+        dealt = subjects[first]
+        for stratum in strata:
+            dealt[stratum] = generator.permutation(dealt[stratum])
+        yield dealt[member]
 
 
 def _held_out(name: str, codes: Codes, truth: Labels, splits: Iterable[tuple[Any, Any]]) -> Labels:
@@ -170,6 +197,10 @@ def _held_out(name: str, codes: Codes, truth: Labels, splits: Iterable[tuple[Any
 
 
 def _probe(name: str, train: Codes, truth: Labels, test: Codes) -> Labels:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if len(set(truth)) == 1:  # nothing to learn: a rare value whose faces are all held out
         return np.repeat(truth[:1], len(test))
     probe = make_pipeline(StandardScaler(), PROBES[name](len(train)))
@@ -197,10 +228,16 @@ def _ridge(codes: Codes, truths: NDArray[np.float64], subjects: Labels) -> NDArr
     return predicted
 
 
-def _fitted_ridge(decay: Any, codes: Codes, truths: NDArray[np.float64]) -> Pipeline:
+def _fitted_ridge(decay: Any, codes: Codes, truths: NDArray[np.float64]) -> Any:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), Ridge(decay)).fit(codes, truths)
 
 
 def _across_people(subjects: Labels) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return the faces on both sides of each of 5 splits (fewer of fewer people)."""
+    from sklearn.model_selection import GroupKFold
+
     return list(GroupKFold(min(PROBE_FOLDS, len(set(subjects)))).split(subjects, groups=subjects))

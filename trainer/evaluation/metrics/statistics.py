@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Labels = NDArray[Any]  # (faces,)
 Correct = NDArray[np.bool_]  # (faces,) whether a method's prediction is right
@@ -60,6 +59,8 @@ def wilson_interval(share: float, num_faces: int) -> list[float]:
     Source:
         Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
+    from scipy import stats
+
     z = stats.norm.ppf(0.975)
     centre = (share + z**2 / (2 * num_faces)) / (1 + z**2 / num_faces)
     half = z * np.sqrt(share * (1 - share) / num_faces + z**2 / (4 * num_faces**2)) / (1 + z**2 / num_faces)
@@ -91,6 +92,8 @@ def corrected_resampled_t(differences: NDArray[np.float64], num_train: int, num_
     Source:
         Nadeau & Bengio 2003, the corrected resampled t-test, doi:10.1023/A:1024068626366.
     """
+    from scipy import stats
+
     mean, error, freedom = _student(differences, num_test / num_train)
     found: dict[str, Any] = {"mean": mean, "t": None, "p": None, "degrees_of_freedom": freedom, "interval": None}
     if error:
@@ -119,6 +122,8 @@ def bayesian_correlated_t(
     Source:
         Benavoli et al. 2017, the Bayesian correlated t-test, JMLR 18(77).
     """
+    from scipy import stats
+
     mean, error, freedom = _student(differences, test_share / (1 - test_share))
     if error:
         left = float(stats.t.cdf((-rope - mean) / error, freedom))
@@ -149,6 +154,8 @@ def mcnemar(first: Correct, second: Correct) -> dict[str, Any]:
     Source:
         McNemar 1947, doi:10.1007/BF02295996; exact by the binomial distribution.
     """
+    from scipy import stats
+
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     unlike = only_first + only_second
     p = float(stats.binomtest(only_first, unlike).pvalue) if unlike else 1.0

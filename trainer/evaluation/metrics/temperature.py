@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from trainer.evaluation.metrics.calibration import calibration
 
@@ -25,6 +23,8 @@ def compare(
     logits: NDArray[np.floating], truth: NDArray[Any], expressions: list[str], temperature: float
 ) -> dict[str, dict[str, float]]:
     """Return how honest probabilities are before and after logits are divided by a temperature."""
+    from scipy.special import softmax
+
     scores = {
         name: calibration(softmax(logits.astype(np.float64) / divisor, 1), truth, expressions)
         for name, divisor in (("before", 1.0), ("after", temperature))
@@ -44,6 +44,9 @@ def fit_temperature(logits: NDArray[np.floating], classes: NDArray[np.integer[An
     Source:
         Guo et al. 2017, section 4.2 (arXiv:1706.04599).
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     known = logits.astype(np.float64)
     if (known.argmax(1) == classes).all():
         return 1.0

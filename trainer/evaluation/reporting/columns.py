@@ -1,5 +1,6 @@
 """What tables show of runs: each number by name, its mean, its spread and its interval."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from trainer.evaluation.metrics.statistics import corrected_resampled_t, subject
 from trainer.evaluation.reporting.tables import Cell, Column
 from trainer.runs.run import Run
 
+FEWEST_RUNS = 3  # that an interval over runs is shown of: of two, Student's quantile is 12.7
+SHARE, ANY = (0.0, 1.0), (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -20,6 +24,7 @@ class Measure:
     percent: bool = False
     examined: bool = False  # it needs what `evaluate.examine` writes
     code: str | None = None  # that it is read from, where not every method has it
+    bounds: tuple[float, float] = SHARE  # that it cannot leave
 
     def told_by(self, run: Run) -> bool:
         """Whether a finished run tells it."""
@@ -37,7 +42,8 @@ def _score(*path: str, percent: bool = False) -> Measure:
 
 
 def _of_information(estimator: str, term: str, value: str) -> Measure:
-    return Measure(_of("examination.json", "information", "estimators", estimator, term, value), examined=True)
+    path = ("information", "estimators", estimator, term, value)
+    return Measure(_of("examination.json", *path), examined=True, bounds=ANY)
 
 
 def _harmonic(run: Run) -> float:
@@ -65,10 +71,16 @@ MEASURES = {
     "macro recall": _score("classification", "macro_recall", percent=True),
     "macro F1": _score("classification", "macro_f1", percent=True),
     "H(P, R)": Measure(_harmonic),
+    "identity AUC by E": _of_code(E, "identity_verification", "matched_auc"),
+    "identity from E, within an expression": _of_code(E, "identity_within_expression", "maximum"),
+    "null of identity, within an expression": _of_code(E, "identity_within_expression", "null"),
+    "identity from E, times its null": _of_code(E, "identity_within_expression", "times_null"),
+    "I(E; person | expression)": _of_code(E, "person_information", "nats"),
+    "I(E; person | expression), permuted": _of_code(E, "person_information", "null"),
     "identity from E": _probe(E, "identity"),
     "chance of identity": _of_code(E, "identity_probe", "chance_maximum"),
-    "identity AUC by E": _of_code(E, "identity_verification", "matched_auc"),
     "expression from I": _probe(I, "expression"),
+    "identity AUC by I": _of_code(I, "identity_verification", "matched_auc"),
     "identity from I": _probe(I, "identity"),
     "expression from G(I)": _probe(G, "expression"),
     "identity from G(I)": _probe(G, "identity"),
@@ -122,10 +134,10 @@ def difference(measure: str, pairs: Sequence[tuple[Run, Run]]) -> Cell:
     values = np.array([read(one) - read(other) for one, other in pairs])
     if not np.isfinite(values).all():
         return Cell()
-    found = corrected_resampled_t(values, *_sizes(pairs[0][0]))["interval"] if len(values) > 1 else None
+    low, high = MEASURES[measure].bounds
     return Cell(
         mean=float(values.mean()), spread=_spread(values), runs=len(values),
-        interval=None if found is None else (found[0], found[1]), drawn=drawn(pairs[0][0]),
+        interval=_over_runs(values, pairs[0][0], (low - high, high - low)), drawn=drawn(pairs[0][0]),
     )  # fmt: skip
 
 
@@ -155,12 +167,15 @@ def _interval(
         correct = np.concatenate([np.array(table["expression"]) == np.array(table["predicted"]) for table in seen])
         low, high = subject_bootstrap(correct, np.concatenate([np.array(table["subject"]) for table in seen]))
         return low, high
-    if len(values) < 2:
+    return _over_runs(values, runs[0], MEASURES[measure].bounds)
+
+
+def _over_runs(values: NDArray[np.float64], run: Run, bounds: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean over runs, within bounds; None of fewer than three, or where all are equal."""
+    if len(values) < FEWEST_RUNS:
         return None
-    found = corrected_resampled_t(values, *_sizes(runs[0]))["interval"]
-    if found is None:
-        return None
-    return (max(0.0, found[0]), min(1.0, found[1])) if MEASURES[measure].percent else (found[0], found[1])
+    found = corrected_resampled_t(values, *_sizes(run))["interval"]
+    return None if found is None else (max(bounds[0], found[0]), min(bounds[1], found[1]))
 
 
 def _sizes(run: Run) -> tuple[int, int]:

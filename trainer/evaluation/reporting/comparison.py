@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from trainer.evaluation.metrics.statistics import (
     mcnemar,
     paired_bootstrap,
 )
-from trainer.evaluation.reporting.pages import render
+from trainer.evaluation.reporting.budgets import budget_of
+from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.run_report import CODES
-from trainer.runs.atomic import write_whole
 from trainer.runs.run import Run, RunError
 
 # --- means and spreads
@@ -69,6 +68,7 @@ def _group(name: str, runs: list[Run]) -> dict[str, Any]:
     return {
         "runs": name, "count": len(runs), "folds": sorted({config["fold"] for config in configs}),
         "seeds": sorted({config["seed"] for config in configs}), "pooled": f"{correct}/{faces}",
+        "budget": budget_of(runs)._asdict(),
         "devices": sorted({run.read_json("provenance.json")["device"] for run in runs}),
         "mean": {key: float(np.mean(values)) for key, values in columns.items()},
         "spread": {key: float(np.std(values, ddof=1)) if len(values) > 1 else None for key, values in columns.items()},
@@ -83,12 +83,13 @@ def markdown(groups: list[dict[str, Any]]) -> str:
         "|---" * (len(keys) + 3) + "|",
     ]
     for group in groups:
-        cells = [_cell(group["mean"].get(key), group["spread"].get(key)) for key in keys]
+        cells = [cell_text(group["mean"].get(key), group["spread"].get(key)) for key in keys]
         lines.append(f"| {group['runs']} | {group['count']} | {group['pooled']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(mean: float | None, spread: float | None) -> str:
+def cell_text(mean: float | None, spread: float | None) -> str:
+    """Return a mean and its spread over runs; nothing where there is none, no spread of one run."""
     if mean is None:
         return ""
     return f"{mean:.3f}" + ("" if spread is None else f" +- {spread:.3f}")
@@ -98,9 +99,9 @@ def _cell(mean: float | None, spread: float | None) -> str:
 
 COMPARED = {  # what -> where in a run's scores
     "accuracy": ("classification", "accuracy"),
+    "identity told apart by E, AUC": ("codes", "expression", "identity_verification", "matched_auc"),
     "macro F1": ("classification", "macro_f1"),
     "identity read from E at most": ("codes", "expression", "identity_probe", "maximum"),
-    "identity told apart by E, AUC": ("codes", "expression", "identity_verification", "matched_auc"),
 }
 
 
@@ -108,18 +109,20 @@ def comparisons(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Compare every two groups of one dataset on the folds and seeds that both have, run by run and face by face."""
     found = []
     for (name, first), (other_name, second) in combinations(groups_of(runs).items(), 2):
-        pairs = _paired(first, second)
+        pairs = paired(first, second)
         if pairs and name.split()[0] == other_name.split()[0]:
             found.append({"first": name, "second": other_name, "runs": len(pairs)} | _compare(pairs))
     return found
 
 
-def _paired(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
-    places = [{_place(run): run for run in runs} for runs in (first, second)]
-    return [(places[0][place], places[1][place]) for place in sorted(places[0].keys() & places[1].keys())]
+def paired(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Return the runs of both that have fold and seed in common, in that order."""
+    by_key = [{fold_and_seed(run): run for run in runs} for runs in (first, second)]
+    return [(by_key[0][key], by_key[1][key]) for key in sorted(by_key[0].keys() & by_key[1].keys())]
 
 
-def _place(run: Run) -> tuple[int, int]:
+def fold_and_seed(run: Run) -> tuple[int, int]:
+    """Return what tells the runs of a group apart."""
     config = run.read_json("config.json")
     return config["fold"], config["seed"]
 
@@ -131,14 +134,20 @@ def _compare(pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
     for what, path in COMPARED.items():
         values = np.array([one.value("scores.json", *path) - other.value("scores.json", *path) for one, other in pairs])
         differences[what] = {"mean": float(values.mean())}
-        if len(values) > 1:
-            differences[what] |= corrected_resampled_t(values, train, test)
+        if len(values) >= FEWEST_RUNS:
+            differences[what] |= _bounded(corrected_resampled_t(values, train, test))
             differences[what]["posterior"] = bayesian_correlated_t(values, test / (train + test))
     first, second, subjects = (np.concatenate(column) for column in zip(*map(_correctness, pairs), strict=True))
     return {
         "differences": differences, "mcnemar": mcnemar(first, second),
         "over people": paired_bootstrap(first, second, subjects),
     }  # fmt: skip
+
+
+def _bounded(test: dict[str, Any]) -> dict[str, Any]:
+    """Return a test of shares with its interval within what a difference of two shares can be."""
+    interval = test["interval"]
+    return test | {"interval": interval and [max(-1.0, interval[0]), min(1.0, interval[1])]}
 
 
 def _correctness(pair: tuple[Run, Run]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
@@ -169,18 +178,3 @@ def comparison_text(compared: dict[str, Any]) -> str:
         f"  accuracy, {people['people']} people anew: {people['difference']:+.3f}, 95 % {low:+.3f} to {high:+.3f}",
     ]
     return "\n".join(lines)
-
-
-# --- the page
-
-
-def write(runs: Sequence[Run], path: Path) -> str:
-    """Write a page with the table of several runs and what differs; return both as text."""
-    groups, compared = table(runs), comparisons(runs)
-    keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
-    texts = [*(comparison_text(one) for one in compared), *cautions(runs)]
-    write_whole(
-        path,
-        render(Path(__file__).with_name("comparison.html"), groups=groups, keys=keys, cell=_cell, comparisons=texts),
-    )
-    return "\n\n".join([markdown(groups), *texts])

@@ -3,14 +3,17 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.errors import TrainerError
+from trainer.runs.atomic import whole_file
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 CELL, GAP, LINE, LETTER, FONT = 112, 6, 15, 7, 11  # px of a picture, between, of a line of text, of a letter, its size
 DPI = 64  # a power of 2: a picture's size in inches is exact
@@ -31,7 +34,7 @@ class Row(NamedTuple):
     cells: Sequence[Cell]
 
 
-def draw(rows: Sequence[Row]) -> Figure:
+def draw(rows: Sequence[Row]) -> "matplotlib.figure.Figure":
     """Return rows of pictures, each scaled to a square of 112 px, as a figure."""
     left = 2 * GAP + LETTER * max(len(line) for row in rows for line in row.name.split("\n"))
     tops, height = [], GAP
@@ -40,6 +43,8 @@ def draw(rows: Sequence[Row]) -> Figure:
         tops.append(height + lines * LINE)
         height = tops[-1] + CELL + GAP
     width = left + max(len(row.cells) for row in rows) * (CELL + GAP)
+    from matplotlib.figure import Figure
+
     figure = Figure((width / DPI, height / DPI), DPI)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
@@ -61,7 +66,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def pixels(figure: Figure) -> NDArray[np.uint8]:
+def pixels(figure: "matplotlib.figure.Figure") -> NDArray[np.uint8]:
     """Return a figure as (height, width, 3) RGB, or (height, width) where it is grey."""
     data = io.BytesIO()
     figure.savefig(data, format="rgba", dpi=DPI)
@@ -76,9 +81,7 @@ def check_name(out: Path) -> None:
         raise TrainerError(f"--out {out}: expected the name of a PNG file, like {out.with_suffix('.png').name}")
 
 
-def write(figure: Figure, out: Path) -> None:
+def write(figure: "matplotlib.figure.Figure", out: Path) -> None:
     """Write a figure as PNG, whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    Image.fromarray(pixels(figure)).save(part, format="PNG")
-    part.replace(out)
+    with whole_file(out) as temporary:
+        Image.fromarray(pixels(figure)).save(temporary, format="PNG")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from trainer.data.crops import Resident
 from trainer.data.fold_data import FoldData, upright, whitener
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting.image_grid import Cell, Row, draw, pixels
-from trainer.methods import METHODS
+from trainer.methods import METHODS, find_method
 from trainer.methods.base import Method
 from trainer.runs.run import Run, RunError
 
@@ -66,7 +65,7 @@ def painter(run: Run, method: Method, attends: bool = False) -> Painter:
     config = run.read_json("config.json")
     found = as_painter(method)
     if found is None:
-        known = ", ".join(name for name, kind in METHODS.items() if issubclass(kind, Painter))
+        known = ", ".join(name for name in METHODS if issubclass(find_method(name), Painter))
         raise RunError(f"{run.folder} is of method {config['method']}, which makes no pictures; those that do: {known}")
     if attends and not config["settings"].get("attention"):
         raise RunError(f"{run.folder} was trained with attention=false: it has no attention maps")
@@ -247,6 +246,8 @@ def _gammas(painter: Painter) -> dict[str, float]:
 
 def _heat(face: NDArray[np.uint8], times: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay a map, in multiples of an even share, over a face, in colours."""
+    import matplotlib
+
     heat = Image.fromarray(times / max(2, times.max())).resize(face.shape[1::-1], Image.Resampling.BILINEAR)
     colours = matplotlib.colormaps["inferno"](np.asarray(heat))[..., :3] * 255
     blended: NDArray[np.uint8] = (0.35 * np.atleast_3d(face) + 0.65 * colours).round().astype(np.uint8)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +15,10 @@ from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import judge
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 from trainer.evaluation.reporting import pictures
+from trainer.evaluation.reporting.drawing import pyplot
 from trainer.evaluation.reporting.pages import render
 from trainer.methods.base import Method
 from trainer.runs.run import Run
-
-matplotlib.use("svg")  # no display
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
 NUM_QUERIES, NUM_FOUND = 6, 6
 CODES = {"expression": "E", "identity": "I", "generated": "G(I)"}
@@ -80,24 +76,42 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
         *((name.replace("_", " "), classification[name], "")
           for name in ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")),
     ]  # fmt: skip
-    for code, read in scores["codes"].items():
-        symbol = CODES.get(code, code)
-        for what in ("expression", "identity"):
-            probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
-            against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
-            rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
-            against = f"best of three probes; chance {probe['chance_maximum']:.3f}"
-            rows.append((f"{what} read from {symbol} at most", probe["maximum"], against))
-            told = read[f"{what}_verification"]
-            other = {"expression": "person", "identity": "expression"}[what]
-            rows.append((f"{what} told apart by {symbol}, AUC", told["matched_auc"], f"at one {other}; chance 0.5"))
-            for k in (1, 5):
-                if f"precision@{k}" in found:
-                    ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
-                    against = f"chance {found['chance']:.3f}{ceiling}"
-                    rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
+    rows += [row for code, read in scores["codes"].items() for row in _leak_rows(CODES.get(code, code), read)]
+    rows += [row for code, read in scores["codes"].items() for row in _code_rows(CODES.get(code, code), read)]
     rows += _reliability_rows(scores)
     return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
+
+
+def _leak_rows(symbol: str, read: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Return what a code tells of the person at one expression: first of all, as only this has a null that is right."""
+    probe, information = read["identity_within_expression"], read["person_information"]
+    return [
+        (f"identity told apart by {symbol}, AUC", read["identity_verification"]["matched_auc"],
+         "at one expression; chance 0.5"),
+        (f"identity read from {symbol}, within an expression", probe["maximum"],
+         f"people permuted {probe['null']:.3f}: {probe['times_null']:.1f} times that, p {probe['p']:.3f}"),
+        (f"I({symbol}; person | expression), nats", information["nats"],
+         f"at least; people permuted {information['null']:.3f}, at most {information['ceiling']:.3f}"),
+    ]  # fmt: skip
+
+
+def _code_rows(symbol: str, read: dict[str, Any]) -> list[tuple[str, float, str]]:
+    rows = []
+    for what in ("expression", "identity"):
+        probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
+        against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
+        rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
+        against = f"best of three probes; chance {probe['chance_maximum']:.3f}"
+        rows.append((f"{what} read from {symbol} at most", probe["maximum"], against))
+        if what == "expression":
+            area = read["expression_verification"]["matched_auc"]
+            rows.append((f"expression told apart by {symbol}, AUC", area, "at one person; chance 0.5"))
+        for k in (1, 5):
+            if f"precision@{k}" in found:
+                ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
+                against = f"chance {found['chance']:.3f}{ceiling}"
+                rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
+    return rows
 
 
 def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
@@ -184,9 +198,11 @@ def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], 
 # --- pictures
 
 
-def _curves(rows: list[dict[str, Any]]) -> Figure:
+def _curves(rows: list[dict[str, Any]]) -> Any:
     stages = list(dict.fromkeys(row["stage"] for row in rows))
-    figure, axes = plt.subplots(1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False)
+    figure, axes = pyplot().subplots(
+        1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False
+    )
     for axis, stage in zip(axes[0], stages, strict=True):
         mine = [row for row in rows if row["stage"] == stage]
         for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds", "note")):
@@ -197,10 +213,10 @@ def _curves(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _confusion(scores: dict[str, Any]) -> Figure:
+def _confusion(scores: dict[str, Any]) -> Any:
     counts = np.array(scores["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axis = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(4.6, 4.2), layout="constrained")
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names, places = scores["expressions"], range(len(counts))
     axis.set(xticks=places, yticks=places, yticklabels=names, xlabel="predicted", ylabel="true")
@@ -212,9 +228,10 @@ def _confusion(scores: dict[str, Any]) -> Figure:
     return figure
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Any) -> str:
     """Return a figure as SVG to stand in a page."""
     text = io.StringIO()
+    plt = pyplot()
     with plt.rc_context({"svg.hashsalt": "fertools"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)

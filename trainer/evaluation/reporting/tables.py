@@ -4,13 +4,18 @@ import html
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.metrics.statistics import DRAWN, NOT_REPRODUCED, NOT_RUN, REPRODUCED
+from trainer.runs.atomic import write_whole
 
-MARK = "†"
-LEGEND = "Ours: mean ± sample standard deviation over runs, then the 95 % interval."
+MARK, OTHER_BUDGET = "†", "‡"
+LEGEND = (
+    "Ours: mean ± sample standard deviation over runs, then the 95 % interval: of an accuracy over people drawn anew, "
+    "of anything else over three runs or more."
+)
 DRAWN_NOTE = f"{MARK} drawn faces, not the dataset"
 
 
@@ -22,11 +27,13 @@ class Column:
         name: its heading.
         percent: whether its numbers are shares, which are shown in percent.
         decimals: digits to show; as the paper prints them.
+        counted: whether its numbers are counted, so that a missing interval is not worth a word.
     """
 
     name: str
     percent: bool = True
     decimals: int = 2
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Cell:
         verdict: what ours says about the printed number (`trainer.evaluation.metrics.statistics.verdict`).
         drawn: whether it was measured, or would be, on drawn faces.
         needs: what to do to have it run, on the dataset where it was run on drawn faces.
+        quoted: whether it is of a method that is not implemented here: it stands as printed.
+        printed_decimals: digits of the printed number in the column's unit; None: as many as the column shows.
 
     Raises:
         ValueError: a mean of several runs without their spread, or a printed number that is not run and does not say
@@ -56,9 +65,11 @@ class Cell:
     verdict: str = ""
     drawn: bool = False
     needs: str = ""
+    quoted: bool = False
+    printed_decimals: int | None = None
 
     def __post_init__(self) -> None:
-        if self.mean is None and self.printed is not None and not self.needs:
+        if self.mean is None and self.printed is not None and not (self.needs or self.quoted):
             raise ValueError(f"{self.printed} is printed and not run; say what is needed to run it")
         if self.mean is not None and (self.runs < 1 or (self.spread is None) != (self.runs == 1)):
             raise ValueError(f"mean {self.mean} with spread {self.spread} of {self.runs} runs; one run has no spread")
@@ -72,6 +83,16 @@ class Row:
     name: str
     cells: tuple[Cell, ...]
 
+    @property
+    def measured(self) -> bool:
+        """Whether anything of it was run."""
+        return any(cell.mean is not None for cell in self.cells)
+
+    @property
+    def quoted(self) -> bool:
+        """Whether it stands as another paper's method is printed."""
+        return any(cell.quoted for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -82,8 +103,9 @@ class Table:
         title: its caption.
         heading: what the rows are.
         columns: one for each cell of a row.
-        rows: top to bottom.
+        rows: top to bottom; shown are those measured first, then those quoted, then those not run.
         notes: sentences to stand below.
+        made: what made it (`trainer.runs.made_by`); empty where nobody wrote it down.
     """
 
     name: str
@@ -92,10 +114,15 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    made: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:
             assert len(row.cells) == len(self.columns), f"{self.name}, {row.name}: {len(row.cells)} cells"
+
+    def ordered(self) -> list[Row]:
+        """Return the rows as they are shown: measured, quoted, not run; within these, top to bottom."""
+        return sorted(self.rows, key=lambda row: (not row.measured, not row.quoted))
 
 
 def to_json(table: Table) -> str:
@@ -115,38 +142,64 @@ def _cell(interval: list[float] | None, **found: Any) -> Cell:
     return Cell(interval=None if interval is None else (interval[0], interval[1]), **found)
 
 
+def write_forms(table: Table, out: Path) -> None:
+    """Write a table as JSON, Markdown and LaTeX, below a folder by its name."""
+    path = out / table.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in ((".json", to_json(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
+        write_whole(path.with_name(path.name + suffix), text)
+
+
 # --- what stands where, the same in all three forms
 
 
 def _layout(table: Table, escape: Callable[[str], str], break_line: str) -> tuple[list[list[str]], list[str]]:
     """Return the headings and the rows, and below them the notes, all escaped."""
     lines = [[[table.heading], *([column.name + (" (%)" if column.percent else "")] for column in table.columns)]]
-    for row in table.rows:
+    for row in table.ordered():
         cells = zip(row.cells, table.columns, strict=True)
         lines.append([[row.name], *(_lines(cell, column) for cell, column in cells)])
+    grid = [[break_line.join(escape(line) for line in cell) for cell in cells] for cells in lines]
+    return grid, [escape(note) for note in notes_of(table)]
+
+
+def notes_of(table: Table) -> list[str]:
+    """Return the sentences below a table: what its signs mean, its own, and what made it."""
     shown = [cell for row in table.rows for cell in row.cells]
     notes = [LEGEND] if any(cell.mean is not None for cell in shown) else []
     notes += [DRAWN_NOTE] if any(cell.drawn for cell in shown) else []
-    grid = [[break_line.join(escape(line) for line in cell) for cell in cells] for cells in lines]
-    return grid, [escape(note) for note in [*notes, *table.notes]]
+    return [*notes, *table.notes, *([made_text(table.made)] if table.made else [])]
+
+
+def made_text(made: dict[str, Any]) -> str:
+    """Return what made a table as one sentence."""
+    processor = made["processor"]
+    options = " ".join(f"{name}={value}" for name, value in made["options"].items())
+    code = "" if made["code"] else " The code that trained its runs is not recorded, or not the same in all."
+    return (
+        f"Written on {made['date']} at commit {made['commit'] or 'unknown'} on {processor['model']} "
+        f"({processor['instruction_set']}, {made['threads']} threads), with {options}.{code}"
+    )
 
 
 def _lines(cell: Cell, column: Column) -> list[str]:
     """Return what a cell shows. Drawn faces have no difference to a number of the dataset."""
 
-    def number(value: float, sign: str = "") -> str:
-        return f"{value * (100 if column.percent else 1):{sign}.{column.decimals}f}".replace("-", "−")
+    def number(value: float, sign: str = "", decimals: int | None = None) -> str:
+        digits = column.decimals if decimals is None else decimals
+        return f"{value * (100 if column.percent else 1):{sign}.{digits}f}".replace("-", "−")
 
     lines, mark = [], MARK if cell.drawn else ""
     if cell.mean is not None:
         spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
         lines.append(f"{number(cell.mean)}{spread}{mark} ({cell.runs} run{'s' if cell.runs > 1 else ''})")
-        lines.append("95 %: " + (" to ".join(map(number, cell.interval)) if cell.interval else "no interval"))
+        if cell.interval or not column.counted:
+            lines.append("95 %: " + (" to ".join(map(number, cell.interval)) if cell.interval else "no interval"))
     if cell.printed is not None:
         difference = ""
         if cell.mean is not None and not cell.drawn:
             difference = f", difference {number(cell.mean - cell.printed, '+')}"
-        lines.append(f"printed {number(cell.printed)}{difference}")
+        lines.append(f"printed {number(cell.printed, decimals=cell.printed_decimals)}{difference}")
     if cell.mean is None and (cell.verdict or cell.needs):
         lines.append((cell.verdict or NOT_RUN) + mark)
     elif cell.verdict:
@@ -166,14 +219,38 @@ def to_markdown(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """Return a table as a fragment of HTML, without style."""
+    """Return a table as a fragment of HTML, without style: what was not run is folded, all where nothing was run."""
     (headings, *body), notes = _layout(table, html.escape, "<br>")
-    lines = [f'<th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) for name, *cells in body]
+    head = "<thead><tr>" + "".join(f'<th scope="col">{heading}</th>' for heading in headings) + "</tr></thead>"
+    rows = list(zip(table.ordered(), body, strict=True))
+    shown = [cells for row, cells in rows if row.measured or row.quoted]
+    folded = [cells for row, cells in rows if not (row.measured or row.quoted)]
+    parts = [_html_rows(head, shown, table.title)] if shown else []
+    if folded:
+        parts.append(
+            _fold(
+                f"Not run here: {len(folded)} row{'s' if len(folded) > 1 else ''}",
+                _html_rows(head, folded, f"{table.title}: not run"),
+            )
+        )
+    parts += [f"<p>{note}</p>" for note in notes]
+    content = "\n".join(parts)
+    if not any(row.measured for row in table.rows):
+        content = _fold("Nothing of this was run here; what is printed, and what is needed to run it", content)
     return "\n".join([
-        f'<section id="{html.escape(table.name)}">', "<table>", f"<caption>{html.escape(table.title)}</caption>",
-        "<thead><tr>" + "".join(f'<th scope="col">{heading}</th>' for heading in headings) + "</tr></thead>",
-        "<tbody>", *(f"<tr>{line}</tr>" for line in lines), "</tbody>", "</table>",
-        *(f"<p>{note}</p>" for note in notes), "</section>", "",
+        f'<section id="{html.escape(table.name)}">', f"<h2>{html.escape(table.title)}</h2>", content, "</section>", "",
+    ])  # fmt: skip
+
+
+def _fold(summary: str, content: str) -> str:
+    return f"<details>\n<summary>{summary}</summary>\n{content}\n</details>"
+
+
+def _html_rows(head: str, rows: list[list[str]], label: str) -> str:
+    lines = [f'<th scope="row">{name}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) for name, *cells in rows]
+    return "\n".join([
+        '<div class="scroll" tabindex="0">', f'<table aria-label="{html.escape(label)}">', head,
+        "<tbody>", *(f"<tr>{line}</tr>" for line in lines), "</tbody>", "</table>", "</div>",
     ])  # fmt: skip
 
 
@@ -192,6 +269,7 @@ def to_latex(table: Table) -> str:
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$", "−": "$-$", MARK: r"$^\dagger$", "–": "--",
+    OTHER_BUDGET: r"$^\ddagger$",
     "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "[": "{[}", "*": "{*}",  # after a line break these would be its arguments
 })  # fmt: skip

@@ -1,7 +1,10 @@
 """A table or figure of a paper: what it prints, and what is trained and measured to fill it anew."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from trainer.experiments.papers.printed import Printed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,12 +15,14 @@ class Variant:
         title: the row's name.
         method: by name.
         settings: name=value, over the preset.
+        printed_as: what the paper calls it; empty where it prints nothing of it.
         branch: stage from which on it differs from the run without settings of its fold and seed, whose earlier stages
             it takes over; None: it is trained from the first stage.
     """
 
     title: str
     method: str = "dicefer"
+    printed_as: str = ""
     settings: tuple[str, ...] = ()
     branch: str | None = None
     paints: bool = False
@@ -34,8 +39,7 @@ class Item:
         protocols: dataset -> protocols whose faces it takes, the one to prepare with first; of a dataset that is not
             named, those of any.
         measures: names in `trainer.evaluation.reporting.columns.MEASURES`, a column each.
-        printed: (row, dataset, measure) -> what the paper prints, a share where the measure is shown in percent; rows
-            that are no variant's are of other methods, and stand as printed.
+        printed: every number of the paper's table; those of methods that are no variant stand as rows of their own.
         printed_faces: dataset -> how many faces a printed share is of, where it is known.
         extra: dataset -> those that are trained on besides, where they are prepared.
         averages: dataset -> those whose average faces it takes, where all are prepared and show all expressions.
@@ -49,7 +53,7 @@ class Item:
     datasets: tuple[str, ...]
     measures: tuple[str, ...]
     protocols: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    printed: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    printed: tuple[Printed, ...] = ()
     printed_faces: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -60,3 +64,17 @@ class Item:
     def datasets_of(self, dataset: str) -> set[str]:
         """Return what a dataset is trained with, besides itself."""
         return {*self.extra.get(dataset, ()), *self.averages.get(dataset, ())}
+
+    def printed_number(self, variant: Variant, train: str, test: str, measure: str) -> Printed | None:
+        """Return what the paper prints for a variant trained and judged on these datasets; None where nothing."""
+        wanted = (variant.printed_as, train, test, measure)
+        found = (cell for cell in self.printed if (cell.method, cell.train, cell.test, cell.measure) == wanted)
+        return next(found, None) if variant.printed_as else None
+
+    def quoted(self) -> dict[str, list[Printed]]:
+        """Return the printed numbers of methods that are no variant, by what names their row."""
+        own, rows = {variant.printed_as for variant in self.variants}, defaultdict[str, list[Printed]](list)
+        for cell in self.printed:
+            if cell.method not in own:
+                rows[cell.row].append(cell)
+        return dict(rows)

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import digamma
 from torch import Tensor
 
 Joint = Float[Tensor, "joint *positions"]
@@ -184,6 +182,9 @@ def ksg(x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]], k: int = 3) 
     Source:
         Kraskov, Stoegbauer & Grassberger 2004, Eq. 8 (doi:10.1103/PhysRevE.69.066138).
     """
+    from scipy.spatial import cKDTree
+    from scipy.special import digamma
+
     if not len(x) == len(y) > k:
         raise ValueError(f"{len(x)} rows of x and {len(y)} of y: expected as many of both, and more than k = {k}")
     generator = np.random.default_rng(0)

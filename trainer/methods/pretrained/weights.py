@@ -18,13 +18,16 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from trainer.errors import TrainerError
-from trainer.networks.resnet import IMAGENET
 
 LARGEST = 4 * 2**30  # bytes of a file, and of all that its tensors claim
 MOST = 20_000  # tensors of a file
 LONGEST = 2**26  # bytes of what a torch file says of its tensors
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "backbone")  # where public checkpoints keep weights
 ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's two kinds of file begin
+IMAGENET = {  # torchvision's first weights of each; a name ends with how the file's sha256 begins
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet101": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+}
 TIMM = "timm/"
 UNKNOWN_LICENCE = "not known: that of whoever gave you the file"
 
@@ -112,7 +115,7 @@ def _locate(name: str) -> _Place:
 
 
 def _torchvision(name: str) -> _Place:
-    url = IMAGENET[name].url
+    url = IMAGENET[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     begins = path.stem.rpartition("-")[2]
     if not path.exists():

@@ -1,0 +1,9 @@
+"""User-facing errors of manifests."""
+
+
+class ManifestError(ValueError):
+    """A manifest breaks the contract; the message names the rule and the row, and says what to do."""
+
+
+class WriteError(ManifestError):
+    """A file that cannot be written; the message names it and the reason, and says what to do."""

@@ -1,0 +1,57 @@
+"""Text of others - paths, labels, messages - as it is stored and as it is shown: one function for each."""
+
+import os
+from pathlib import PurePath
+
+SHOWN = 200  # characters of one name or path that a message shows
+
+
+def storable(text: str | PurePath) -> str:
+    r"""Return text as UTF-8 can hold it: bytes of a file's name that are no UTF-8 become `\xNN`.
+
+    Source:
+        PEP 383: Python holds such a byte as a lone surrogate, which no file in UTF-8 can.
+    """
+    text = text.as_posix() if isinstance(text, PurePath) else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _as_bytes(text).decode("utf-8", "backslashreplace")
+    return text
+
+
+def _as_bytes(text: str) -> bytes:
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "backslashreplace")
+
+
+def printable(text: object, limit: int = SHOWN) -> str:
+    r"""Return text as a terminal may show it: on one line, nothing invisible, no longer than limit characters.
+
+    Control characters and those that turn the direction of writing are shown as `\n`, `\x1b`, `\u202e`; of what is
+    longer, start and end are shown.
+
+    Args:
+        text: a path, or what `str` makes text of.
+        limit: characters, at least 16.
+    """
+    text = storable(text if isinstance(text, PurePath) else str(text))
+    shown = "".join(map(_visible, text)) if not text.isprintable() else text
+    if len(shown) <= limit:
+        return shown
+    start = (limit - 5) * 2 // 3
+    return f"{shown[:start]} ... {shown[len(shown) - (limit - 5 - start) :]}"
+
+
+def printable_lines(text: object) -> str:
+    """Return a message of several lines with each as `printable` shows it; lines are not shortened."""
+    lines = str(text).split("\n")
+    return "\n".join(printable(line, max(len(line) * 10, 16)) for line in lines)
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
