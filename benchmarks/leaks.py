@@ -34,7 +34,7 @@ from fertools.checks.splits import Split
 from fertools.datasets import DATASETS
 from fertools.drawn import corpus
 from fertools.faces import align, detector, images, near_copies
-from fertools.identities import clustering, embed
+from fertools.folds.identities import clustering, embed
 from fertools.preparation import prepare
 from manifests import files
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fertools.faces import near_copies
-from fertools.identities import clustering
+from fertools.folds.identities import clustering
 
 Row = dict[str, Any]
 PLANTED = 1000  # near copies

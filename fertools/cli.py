@@ -470,8 +470,8 @@ def group(
     with refusals():
         (manifest,) = files.find(manifests_dir, [dataset])
         from fertools.faces import detector
-        from fertools.identities import embed
-        from fertools.identities import group as library
+        from fertools.folds.identities import embed
+        from fertools.folds.identities import group as library
 
         ready = embed.load(embedder, detector.pick_device(device))
         typer.echo(f"{ready.name}: {ready.licence}", err=True)

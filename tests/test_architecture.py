@@ -11,7 +11,7 @@ LAYERS = [  # from the ground up; what stands on one line does not import one an
     "manifests",
     "fertools.errors",
     "fertools.inputs",
-    "fertools.faces fertools.datasets fertools.folds fertools.identities",
+    "fertools.faces fertools.datasets fertools.folds",
     "fertools.preparation fertools.checks fertools.export fertools.drawn",
     "fertools.cli fertools",
     "trainer.errors",

@@ -12,8 +12,8 @@ from fertools.checks import audit, leaks, splits
 from fertools.checks.splits import Split, SplitError
 from fertools.cli import app
 from fertools.folds.assign import step_folds
-from fertools.identities.embed import Embedder
-from fertools.identities.group import group
+from fertools.folds.identities.embed import Embedder
+from fertools.folds.identities.group import group
 from manifests import faces as crops
 from manifests import files
 from manifests.crop import DEFAULT_CROP

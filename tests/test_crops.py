@@ -19,8 +19,8 @@ from fertools.export import contact_sheet
 from fertools.export.export import export
 from fertools.folds.make_folds import make_folds
 from fertools.folds.whitening import centre, fit_zca
-from fertools.identities.embed import Embedder
-from fertools.identities.group import group
+from fertools.folds.identities.embed import Embedder
+from fertools.folds.identities.group import group
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError

@@ -4,8 +4,8 @@ import zlib
 import numpy as np
 import pytest
 
-from fertools.identities import embed
-from fertools.identities.embed import EmbedderError
+from fertools.folds.identities import embed
+from fertools.folds.identities.embed import EmbedderError
 
 # ONNX models without weights, written by hand: AveragePool over quarters, then Flatten, of 1 x 16 x 16 and 3 x 16 x 16.
 GREY, COLOUR = (

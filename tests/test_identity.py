@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 
-from fertools.identities import clustering
-from fertools.identities.embed import Embedder, EmbedderError
-from fertools.identities.group import GroupError, describe, group, stored
+from fertools.folds.identities import clustering
+from fertools.folds.identities.embed import Embedder, EmbedderError
+from fertools.folds.identities.group import GroupError, describe, group, stored
 from manifests import files
 from manifests.crop import DEFAULT_CROP
 

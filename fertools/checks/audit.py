@@ -22,7 +22,7 @@ from fertools.checks.leaks import KINDS, Audited, examine, partners, pooled, sha
 from fertools.checks.splits import Split
 from fertools.faces import near_copies
 from fertools.faces.near_copies import Copies
-from fertools.identities import group
+from fertools.folds.identities import group
 from manifests import files
 
 KEYS = {  # kind of leak: the column that two faces share

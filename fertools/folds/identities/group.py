@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
-from fertools.identities import clustering
-from fertools.identities.embed import Embedder
+from fertools.folds.identities import clustering
+from fertools.folds.identities.embed import Embedder
 from manifests import faces as crops
 from manifests import files
 from manifests.parquet import atomic_parquet
