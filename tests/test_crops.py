@@ -17,10 +17,10 @@ from fertools.drawn.corpus import draw
 from fertools.errors import FertoolsError
 from fertools.export import contact_sheet
 from fertools.export.export import export
-from fertools.folds.make_folds import make_folds
-from fertools.folds.whitening import centre, fit_zca
 from fertools.folds.identities.embed import Embedder
 from fertools.folds.identities.group import group
+from fertools.folds.make_folds import make_folds
+from fertools.folds.whitening import centre, fit_zca
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP, Crop, ManifestError

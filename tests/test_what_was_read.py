@@ -16,9 +16,9 @@ from small_runs import CPU, cut_short, run_spec, silent, weights
 
 from fertools.checks.audit import audit
 from fertools.datasets import DATASETS
-from fertools.folds.make_folds import make_folds
 from fertools.folds.identities.embed import Embedder
 from fertools.folds.identities.group import group
+from fertools.folds.make_folds import make_folds
 from fertools.preparation.prepare import prepare
 from manifests import faces as crops
 from manifests import files, schema

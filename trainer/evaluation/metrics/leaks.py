@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
-from sklearn.covariance import ledoit_wolf
 
 from trainer.evaluation.metrics.dependence import rbf_kernel
 from trainer.evaluation.metrics.probes import deal_sequences, permuted_people
@@ -156,6 +153,8 @@ def _recognised(probe: Matrix, subjects: Labels) -> float:
 
 def _discriminants(codes: Matrix, subjects: Labels, sequences: Labels) -> Matrix:
     """Return each person's linear discriminant of each face, (faces, people), fitted on recordings of other folds."""
+    from sklearn.covariance import ledoit_wolf
+
     person, fold = np.unique(subjects, return_inverse=True)[1], deal_sequences(subjects, sequences)[0]
     scores = np.zeros((len(codes), person.max() + 1))
     for held_out in sorted(set(fold)):
@@ -165,9 +164,8 @@ def _discriminants(codes: Matrix, subjects: Labels, sequences: Labels) -> Matrix
         spread = codes[fitted] - means[person[fitted]]
         if len(spread) <= 2 * scores.shape[1]:  # a face or two a person: their spread is not known
             spread = codes[fitted]
-        covariance = ledoit_wolf(spread, assume_centered=True)[0] + 1e-9 * np.eye(
-            codes.shape[1]
-        )  # a constant code's is 0
+        covariance = ledoit_wolf(spread, assume_centered=True)[0]
+        covariance += 1e-9 * np.eye(codes.shape[1])  # a constant code's is 0
         weights = np.linalg.solve(covariance, means.T)
         scores[judged] = codes[judged] @ weights - (means.T * weights).sum(0) / 2
     return scores
@@ -185,6 +183,9 @@ def _log_prior(subjects: Labels, expressions: Labels) -> tuple[Matrix, NDArray[n
 
 def _bound(scores: Matrix, subjects: Labels, expressions: Labels) -> float:
     """Return the mean of log q(person | face, expression) - log p(person | expression) at the best beta."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
     log_prior, _ = _log_prior(subjects, expressions)
     person = np.unique(subjects, return_inverse=True)[1]
     own = scores[np.arange(len(scores)), person]
