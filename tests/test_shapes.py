@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trainer.methods.dicefer import DEFAULT, DiceFer
+from trainer.methods.dicefer import DiceFer
+from trainer.methods.settings.dicefer import DEFAULT
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # scripts, no package
 from coloured import NUM_HUES, SHAPES, Factors, ShapeEncoder, chance, draw, pairs
