@@ -32,11 +32,12 @@ check: lint test
 docs: $(VENV)/done
 	$(BIN)/python docs/generate.py
 
-# The environment is made once; it is made again when a pinned version or the package list changes.
+# The environment is made once; it is made again when a pinned version or the package list changes. Compiled at once,
+# as a first `import torch` costs three times as much otherwise, in each process where Python may not write bytecode.
 $(VENV)/done: requirements.lock pyproject.toml
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --require-hashes \
 		-r <(awk '/^uv==/,!/\\$$/' requirements.lock); }
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: two busy processes on two cores stand still else
@@ -10,26 +11,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
-from fertools.datasets import DATASETS
-from fertools.folds.make_folds import make_folds
-from fertools.preparation.prepare import prepare
 from manifests import files, schema
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and some tests send it
 
 
-def pytest_collection_modifyitems(items):
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.manual_seed(0)
+    if torch := sys.modules.get("torch"):  # a test of manifests alone does not load it
+        torch.manual_seed(0)
 
 
 @pytest.fixture
@@ -66,6 +65,10 @@ def drawn_raw(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def drawn_manifest(drawn_raw, tmp_path_factory) -> Path:
     """Its manifest, with four folds and fitted whitening."""
+    from fertools.datasets import DATASETS
+    from fertools.folds.make_folds import make_folds
+    from fertools.preparation.prepare import prepare
+
     manifests = tmp_path_factory.mktemp("manifests")
     summary = prepare(DATASETS["ckplus"], drawn_raw, manifests)
     make_folds(Path(summary.manifest), 4, "zca", seed=0)
@@ -112,6 +115,8 @@ def write_patterns(folder: Path, crop: schema.Crop) -> Path:
                         "image": {"bytes": crop.encode(image), "path": "x" + crop.suffix},
                     }
                 )
+    from fertools.folds.make_folds import make_folds
+
     manifest = folder / "set.parquet"
     about = {"commit": None, "crop": dataclasses.asdict(crop), "summary": {"protocol": "all", "drawn": True}}
     files.write([pa.Table.from_pylist(rows, schema=schema.FACES)], manifest, about)

@@ -149,7 +149,7 @@ class DiceFer(Method):
                 expression_map, expression = self.expression_encoder.both(batch.anchor, batch.partner)
             identity_map, identity = self.identity_encoder.both(batch.anchor, batch.partner)
             for _ in range(config.discriminator_steps):
-                minimise(told := self._discriminate(expression.detach(), identity.detach()), adversary)
+                minimise(discriminator_loss := self._discriminate(expression.detach(), identity.detach()), adversary)
             maps = torch.cat([expression_map.detach(), identity_map], dim=1)
             both = torch.cat([expression.detach(), identity], dim=1)
             sides = [
@@ -162,7 +162,7 @@ class DiceFer(Method):
             loss = loss - config.identity_global_weight * information["global"]
             loss = loss - config.identity_local_weight * information["local"]
             logged = _means(information) | {
-                "discriminator": told,
+                "discriminator": discriminator_loss,
                 "independence": hidden / 2,
                 "spread": spread(identity),
             }

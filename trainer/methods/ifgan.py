@@ -66,8 +66,8 @@ class IfGan(Method):
         """Return the features that are classified, and the generated picture, at a quarter of its size or 28 px."""
         faces = self._sized(images)
         pictures = self.generator(faces)
-        seen = F.adaptive_avg_pool2d(pictures, min(PROBED, self.config.size // 4))
-        return {"expression": self._read(faces, pictures)[0], "generated": seen.flatten(1)}
+        pooled = F.adaptive_avg_pool2d(pictures, min(PROBED, self.config.size // 4))
+        return {"expression": self._read(faces, pictures)[0], "generated": pooled.flatten(1)}
 
     def transfer(self, images: Tensor) -> Tensor:
         """Return what the generator makes of faces: (batch, channels, size, size), from -1 to 1 (Fig. 5)."""
@@ -90,8 +90,8 @@ class IfGan(Method):
             if len(faces) == 1:
                 raise ConfigError("a batch of one face has no batch statistics to train on; choose another batch_size")
             pictures: Tensor = self.generator(faces)
-            real, told = self.discriminator(faces, averages), self.discriminator(faces, pictures.detach())
-            minimise(discriminated := picture_loss(real, told), critic)
+            real, fake = self.discriminator(faces, averages), self.discriminator(faces, pictures.detach())
+            minimise(discriminated := picture_loss(real, fake), critic)
             logged = self._generate(faces, pictures, averages, batch.expression, painter)
             logged |= self._classify(faces, pictures.detach(), averages, batch.expression, reader)
             spreads = {"spread": spread(pictures.flatten(1)), "spread of averages": spread(averages.flatten(1))}

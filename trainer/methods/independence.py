@@ -54,6 +54,6 @@ class Independence(Method):
         people = named_people(faces, self.config.num_people)
         expression, identity = self.encoder(faces.image).output, self.identity_encoder(faces.image).output
         shared = normalised_hsic(expression, identity)
-        told = person_loss(self.identity_head(identity), people)
-        loss = F.cross_entropy(self.head(expression).float(), faces.expression) + told
-        return loss + self.config.independence_weight * shared, {"people": told, "hsic": shared}
+        identity_loss = person_loss(self.identity_head(identity), people)
+        loss = F.cross_entropy(self.head(expression).float(), faces.expression) + identity_loss
+        return loss + self.config.independence_weight * shared, {"people": identity_loss, "hsic": shared}

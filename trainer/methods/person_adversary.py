@@ -61,5 +61,7 @@ class PersonAdversary(Method):
     def _objective(self, faces: Faces) -> tuple[Tensor, dict[str, Tensor]]:
         people = named_people(faces, self.config.num_people)
         code = self.encoder(faces.image).output
-        told = person_loss(self.adversary(reverse_gradient(code, self._weight)), people)
-        return F.cross_entropy(self.head(code).float(), faces.expression) + told, {"adversary": told}
+        adversary_loss = person_loss(self.adversary(reverse_gradient(code, self._weight)), people)
+        return F.cross_entropy(self.head(code).float(), faces.expression) + adversary_loss, {
+            "adversary": adversary_loss
+        }

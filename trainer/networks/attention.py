@@ -22,10 +22,10 @@ class SelfAttention(nn.Module):
     def forward(
         self, feature_map: Float[Tensor, "batch channels rows columns"]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Return the map with what was gathered; no matrix of all pairs of positions is kept."""
+        """Return the map plus gamma times its self-attention; no matrix of all pairs of positions is kept."""
         query, key, value = (_heads(layer(feature_map)) for layer in (self.query, self.key, self.value))
-        gathered = F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1)
-        return feature_map + self.gamma * gathered.transpose(1, 2).reshape(feature_map.shape)
+        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1)
+        return feature_map + self.gamma * attended.transpose(1, 2).reshape(feature_map.shape)
 
     def maps(
         self, feature_map: Float[Tensor, "batch channels rows columns"]

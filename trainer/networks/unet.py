@@ -28,7 +28,7 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(map(_up, widths[1:], widths))
         self.decoders = nn.ModuleList(_block(2 * inner, inner) for inner in widths[:-1])
         self.attentions = nn.ModuleDict(
-            {place: SelfAttention(widths[ATTENDED]) if attention else nn.Identity() for place in PLACES}
+            {name: SelfAttention(widths[ATTENDED]) if attention else nn.Identity() for name in PLACES}
         )
         self.paint = nn.Sequential(nn.Conv2d(width, channels, 1), nn.Tanh())
 
@@ -50,14 +50,14 @@ class UNet(nn.Module):
     def attention_maps(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> dict[str, Float[Tensor, "batch positions positions"]]:
-        """Return the maps of attention at each place (see `SelfAttention.maps`); none without attention."""
+        """Return the attention maps by module name (see `SelfAttention.maps`); none without attention."""
         found: dict[str, Tensor] = {}
-        watched = {place: module for place, module in self.attentions.items() if isinstance(module, SelfAttention)}
+        watched = {name: module for name, module in self.attentions.items() if isinstance(module, SelfAttention)}
 
-        def watch(place: str, module: SelfAttention) -> torch.utils.hooks.RemovableHandle:
-            return module.register_forward_pre_hook(lambda _, seen: found.update({place: module.maps(*seen)}))
+        def watch(name: str, module: SelfAttention) -> torch.utils.hooks.RemovableHandle:
+            return module.register_forward_pre_hook(lambda _, inputs: found.update({name: module.maps(*inputs)}))
 
-        handles = [watch(place, module) for place, module in watched.items()]
+        handles = [watch(name, module) for name, module in watched.items()]
         try:
             self(images)
         finally:
@@ -65,10 +65,10 @@ class UNet(nn.Module):
                 handle.remove()
         return found
 
-    def _attend(self, level: int, place: str, feature_map: Tensor) -> Tensor:
+    def _attend(self, level: int, name: str, feature_map: Tensor) -> Tensor:
         if level != ATTENDED:
             return feature_map
-        attended: Tensor = self.attentions[place](feature_map)
+        attended: Tensor = self.attentions[name](feature_map)
         return attended
 
 

@@ -42,7 +42,7 @@ class Painter(Protocol):
         """Return the pictures: (batch, channels, height, width), from -1 to 1, as large as the averages."""
 
     def attention_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """Return each place's maps, (batch, positions, positions), whose rows sum to 1; none without attention."""
+        """Return each position's maps, (batch, positions, positions), whose rows sum to 1; none without attention."""
 
     def get_buffer(self, target: str) -> Tensor:
         """Return a buffer: `averages` are (expressions, channels, height, width), from -1 to 1."""
@@ -82,7 +82,7 @@ class Transferred:
     faces: NDArray[np.uint8]  # (faces, height, width), in colour (faces, height, width, 3)
     pictures: NDArray[np.uint8]  # the same
     probabilities: NDArray[np.float32]  # (faces, expressions)
-    nearest: NDArray[np.int64]  # (faces,) place of the expression whose average face a picture is nearest to
+    nearest: NDArray[np.int64]  # (faces,) index of the expression whose average face a picture is nearest to
 
 
 def prepared(crops: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
@@ -107,8 +107,8 @@ def transfer(painter: Painter, faces: Tensor) -> Transferred:
 def levels(faces: Tensor) -> NDArray[np.uint8]:
     """Return faces from -1 to 1 as levels to look at: (faces, height, width), in colour (faces, height, width, 3)."""
     whole = ((faces.float() + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1)
-    seen: NDArray[np.uint8] = (whole.squeeze(-1) if whole.shape[-1] == 1 else whole).cpu().numpy()
-    return seen
+    image: NDArray[np.uint8] = (whole.squeeze(-1) if whole.shape[-1] == 1 else whole).cpu().numpy()
+    return image
 
 
 def records(shown: Transferred, expressions: Sequence[str]) -> list[dict[str, Any]]:
@@ -125,12 +125,12 @@ def transfer_sheet(names: Sequence[str], shown: Transferred, painter: Painter, e
     Of more faces than 24, the first are shown.
     """
     averages, rows = levels(painter.get_buffer("averages")), []
-    for place, (name, read) in enumerate(zip(names[:NUM_SHOWN], records(shown, expressions), strict=False)):
+    for index, (name, read) in enumerate(zip(names[:NUM_SHOWN], records(shown, expressions), strict=False)):
         titles = ("face I", "G(I)", "average of the\nexpression read")
-        pictures = (shown.faces[place], shown.pictures[place], averages[expressions.index(read["expression"])])
+        pictures = (shown.faces[index], shown.pictures[index], averages[expressions.index(read["expression"])])
         text = f"{_short(name)}\n{read['expression']} {read['probability']:.2f}\n"
         text += f"nearest average: {read['nearest_average']}"
-        rows.append(Row(text, [Cell(*each) for each in zip(pictures, titles if place == 0 else [""] * 3, strict=True)]))
+        rows.append(Row(text, [Cell(*each) for each in zip(pictures, titles if index == 0 else [""] * 3, strict=True)]))
     return [*rows, Row("average faces", [Cell(*each) for each in zip(averages, expressions, strict=True)])]
 
 
@@ -146,19 +146,19 @@ def people(
     Where people are not named, a row is of different people: the first face of every expression, the second, ...
 
     Returns:
-        person -> the place of the last face of each expression, None where there is none.
+        person -> the index of the last face of each expression, None where there is none.
     """
     named = all(subject is not None for subject in subjects)
     found: dict[str, list[int | None]] = {}
     counts = dict.fromkeys(columns, 0)
-    for place, (subject, expression) in enumerate(zip(subjects, expressions, strict=True)):
+    for index, (subject, expression) in enumerate(zip(subjects, expressions, strict=True)):
         counts[expression] += 1
         person = subject.rpartition("/")[2] if named else f"people {counts[expression]}"
-        found.setdefault(person, [None] * len(columns))[columns.index(expression)] = place
+        found.setdefault(person, [None] * len(columns))[columns.index(expression)] = index
     chosen: dict[str, list[int | None]] = {}
     worth = np.ones(len(columns))  # of an expression: with each person who shows it, half
     while found and len(chosen) < num:
-        shows = {person: np.array([place is not None for place in line]) for person, line in found.items()}
+        shows = {person: np.array([index is not None for index in line]) for person, line in found.items()}
         best = max(found, key=lambda person: float(worth[shows[person]].sum()))
         worth[shows[best]] /= 2
         chosen[best] = found.pop(best)
@@ -171,14 +171,14 @@ def transfer_grid(
     """Return each person's faces of all expressions above what is made of them, then the average faces (Fig. 5).
 
     Args:
-        chosen: person -> the place of their face of each expression among the faces, or None.
+        chosen: person -> the index of their face of each expression among the faces, or None.
     """
     shown = transfer(painter, faces)
     rows: list[Row] = []
     for person, line in chosen.items():
         titles = expressions if not rows else [""] * len(line)
         for name, pictures, above in ((person, shown.faces, titles), ("G(I)", shown.pictures, [""] * len(line))):
-            found = [None if place is None else pictures[place] for place in line]
+            found = [None if index is None else pictures[index] for index in line]
             rows.append(Row(name, [Cell(*each) for each in zip(found, above, strict=True)]))
     return [*rows, Row("average", [Cell(average) for average in levels(painter.get_buffer("averages"))])]
 
@@ -187,7 +187,7 @@ def transfer_grid(
 
 
 def point(text: str) -> tuple[float, float]:
-    """Return a place like 0.34,0.46.
+    """Return a position like 0.34,0.46.
 
     Raises:
         TrainerError: it is none.
@@ -203,43 +203,43 @@ def point(text: str) -> tuple[float, float]:
 
 @torch.inference_mode()
 def query_maps(painter: Painter, face: Tensor, points: Sequence[tuple[float, float]]) -> dict[str, NDArray[np.float32]]:
-    """Return, at each place of attention, what share some points of a face give to all its positions.
+    """Return, at each attention layer, what share some points of a face give to all its positions.
 
     Args:
         face: (1, channels, height, width).
         points: x, y as shares of the face.
 
     Returns:
-        place -> (points, rows, columns), a quarter of the face's size; each point's shares sum to 1.
+        position -> (points, rows, columns), a quarter of the face's size; each point's shares sum to 1.
     """
     found = {}
-    for place, maps in painter.attention_maps(face).items():
+    for position, maps in painter.attention_maps(face).items():
         side = math.isqrt(maps.shape[-1])
         column, row = (np.array(points).T * side).astype(int).clip(0, side - 1)
-        found[place] = maps[0, row * side + column].float().cpu().numpy().reshape(-1, side, side)
+        found[position] = maps[0, row * side + column].float().cpu().numpy().reshape(-1, side, side)
     return found
 
 
 def attention_rows(painter: Painter, face: Tensor, points: Mapping[str, tuple[float, float]]) -> list[Row]:
-    """Return a row a point: the face with its dot, then its map at each place of attention (Fig. 6).
+    """Return a row a point: the face with its dot, then its map at each attention layer (Fig. 6).
 
     Colours run to each map's largest share, at least to twice an even one; its title tells it as a multiple of that.
     """
-    seen = levels(face)[0]
+    image = levels(face)[0]
     maps, gammas = query_maps(painter, face, list(points.values())), _gammas(painter)
     rows = []
     for number, (name, dot) in enumerate(points.items()):
-        cells = [Cell(seen, "" if number else "face", dot)]
-        for place, gamma in gammas.items():
-            head = "" if number else f"{place}\ngamma {gamma:.2g}\n"
-            times = maps[place][number] * maps[place][number].size
-            cells.append(Cell(_heat(seen, times), f"{head}up to {times.max():.1f} x even", dot))
+        cells = [Cell(image, "" if number else "face", dot)]
+        for position, gamma in gammas.items():
+            head = "" if number else f"{position}\ngamma {gamma:.2g}\n"
+            times = maps[position][number] * maps[position][number].size
+            cells.append(Cell(_heat(image, times), f"{head}up to {times.max():.1f} x even", dot))
         rows.append(Row(name, cells))
     return rows
 
 
 def _gammas(painter: Painter) -> dict[str, float]:
-    """Return the learnt share of each place of attention, in the network's order: at 0, it changes nothing."""
+    """Return the learnt share of each attention layer, in the network's order: at 0, it changes nothing."""
     named = ((name.split("."), value) for name, value in painter.named_parameters())
     return {parts[-2]: float(value.detach()) for parts, value in named if parts[-1] == "gamma"}
 
@@ -265,21 +265,21 @@ def transfer_of(painter: Painter, data: FoldData) -> list[Row]:
 def attention_of(painter: Painter, data: FoldData) -> list[Row]:
     """Return where the generator looks in one face of the test part (Fig. 6)."""
     faces, chosen = _unseen(data)
-    one = next(place for place in next(iter(chosen.values())) if place is not None)
+    one = next(index for index in next(iter(chosen.values())) if index is not None)
     return attention_rows(painter, faces[one : one + 1], POINTS)
 
 
 def _unseen(data: FoldData) -> tuple[Tensor, dict[str, list[int | None]]]:
     """Return faces of the test part to show, and for each person the places of their expressions among them."""
     chosen = people(data.column("test", "subject"), data.column("test", "expression"), data.expressions, NUM_PEOPLE)
-    wanted = sorted(place for line in chosen.values() for place in line if place is not None)
+    wanted = sorted(index for line in chosen.values() for index in line if index is not None)
     faces: list[Tensor] = []
     first = 0
     for batch in data.upright("test"):
-        faces += [batch[place - first] for place in wanted if first <= place < first + len(batch)]
+        faces += [batch[index - first] for index in wanted if first <= index < first + len(batch)]
         first += len(batch)
     renumbered = {
-        person: [None if place is None else wanted.index(place) for place in line] for person, line in chosen.items()
+        person: [None if index is None else wanted.index(index) for index in line] for person, line in chosen.items()
     }
     return torch.stack(faces), renumbered
 

@@ -75,8 +75,8 @@ def read(name: str) -> Weights:
     Raises:
         WeightsError: no such name or file; a download that failed; a file too large, damaged, or of more than weights.
     """
-    place = _locate(name)
-    path = place.path
+    location = _locate(name)
+    path = location.path
     if not path.is_file():
         raise WeightsError(
             f"no weights {name!r}: neither a file nor a known name; known: {', '.join(IMAGENET)} (torchvision's), "
@@ -88,8 +88,8 @@ def read(name: str) -> Weights:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         head = file.read(len(LEGACY))
-    if not digest.startswith(place.begins):
-        raise WeightsError(f"{path} is damaged: its sha256 is {digest}, not {place.begins}...; delete it")
+    if not digest.startswith(location.begins):
+        raise WeightsError(f"{path} is damaged: its sha256 is {digest}, not {location.begins}...; delete it")
     kind, reader = _reader(path, head)
     try:
         tensors, beside, says = reader(path)
@@ -97,8 +97,8 @@ def read(name: str) -> Weights:
     except Exception as error:  # a damaged or hostile file may raise anything
         raise WeightsError(f"{path} is refused: {_reason(error)}") from error
     return Weights(tensors, beside, {
-        "name": short_name(name), "source": place.source, "sha256": digest, "format": kind,
-        "licence": _line(says.get("license", says.get("licence", ""))) or place.licence,
+        "name": short_name(name), "source": location.source, "sha256": digest, "format": kind,
+        "licence": _line(says.get("license", says.get("licence", ""))) or location.licence,
         "note": _line(says.get("note", "")),
     })  # fmt: skip
 
@@ -248,8 +248,10 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, WeightsError):
         return _line(text)
-    if asked := re.search(r"GLOBAL (\S+)", text):
-        return f"it asks for {_line(asked[1])}, and weights need no code; save its state_dict alone, as .safetensors"
+    if requested := re.search(r"GLOBAL (\S+)", text):
+        return (
+            f"it asks for {_line(requested[1])}, and weights need no code; save its state_dict alone, as .safetensors"
+        )
     if "weights_only" in text:
         return "it holds more than tensors; save its state_dict alone, as .safetensors"
     return _line(text) or type(error).__name__
