@@ -61,8 +61,8 @@ def predict(
             with signals.deferred_signals() as stop:
                 with pictures_bar(spec.num_files()) as advance:
                     summary = library.predict(loaded, spec, where, library.Listener(show, complain, advance), stop)
-                told = json.dumps(dataclasses.asdict(summary)) if as_json and out else summary.text()
-                typer.echo(told, err=out is None)
+                message = json.dumps(dataclasses.asdict(summary)) if as_json and out else summary.text()
+                typer.echo(message, err=out is None)
         except KeyboardInterrupt:
             if camera is None:  # which ends in no other way
                 raise typer.Exit(130) from None
@@ -95,21 +95,23 @@ def transfer(
         painter = pictures.painter(trained, library.load_method(trained, where))
         expressions = trained.read_json("config.json")["expressions"]
         found = photos.read(images, library.crop_of(trained), str(where))
-        seen = [photo for photo in found if photo.faces]
-        shown = pictures.transfer(painter, pictures.prepared([photo.faces[0].crop for photo in seen], where))
-        sheet = pictures.transfer_sheet([photo.path.name for photo in seen], shown, painter, expressions)
+        with_face = [photo for photo in found if photo.faces]
+        shown = pictures.transfer(painter, pictures.prepared([photo.faces[0].crop for photo in with_face], where))
+        sheet = pictures.transfer_sheet([photo.path.name for photo in with_face], shown, painter, expressions)
         image_grid.write(image_grid.draw(sheet), out)
         for photo in found:
             if photo.reason:
                 typer.echo(f"{photo.path}: {photo.reason}", err=True)
-        if len(seen) > pictures.NUM_SHOWN:
-            typer.echo(f"{out} shows the first {pictures.NUM_SHOWN} of {len(seen)} faces", err=True)
-        told = {photo.path: read for photo, read in zip(seen, pictures.records(shown, expressions), strict=True)}
+        if len(with_face) > pictures.NUM_SHOWN:
+            typer.echo(f"{out} shows the first {pictures.NUM_SHOWN} of {len(with_face)} faces", err=True)
+        readings = {
+            photo.path: read for photo, read in zip(with_face, pictures.records(shown, expressions), strict=True)
+        }
         if as_json:
-            rows = [{"image": str(photo.path)} | told.get(photo.path, {"reason": photo.reason}) for photo in found]
+            rows = [{"image": str(photo.path)} | readings.get(photo.path, {"reason": photo.reason}) for photo in found]
             typer.echo(json.dumps({"picture": str(out), "images": rows}))
             return
-        for path, read in told.items():
+        for path, read in readings.items():
             likely = f"{read['expression']} {read['probability']:.3f}"
             typer.echo(f"  {path}: {likely}, nearest average face {read['nearest_average']}")
         typer.echo(out)

@@ -117,11 +117,11 @@ def casts(item: Item, grid: Grid) -> Iterator[Cast]:
             manifest = grid.manifest(item, dataset)
             here = manifest if target is None or grid.manifest(item, target) else None
             for variant in item.variants:
-                runs = _asked(item, variant, here, expressions, grid) if here else ((), ())
+                runs = _row_specs(item, variant, here, expressions, grid) if here else ((), ())
                 yield Cast(variant, dataset, target, *runs)
 
 
-def _asked(
+def _row_specs(
     item: Item, variant: Variant, manifest: Path, expressions: tuple[str, ...], grid: Grid
 ) -> tuple[tuple[RunSpec, ...], tuple[RunSpec, ...]]:
     """Return the runs of a row, and the runs whose stages they take over."""

@@ -29,8 +29,8 @@ class Start:
         """Return what a table says of it."""
         if self.encoder_weights:
             return f"Encoders start from {self.encoder_weights}."
-        asked = " (--from-scratch)" if self.from_scratch else ""
-        return f"Encoders start at random{asked}: no pre-trained weights."
+        option = " (--from-scratch)" if self.from_scratch else ""
+        return f"Encoders start at random{option}: no pre-trained weights."
 
 
 RANDOM_START = Start()
