@@ -1,4 +1,5 @@
-# make demo    the main job on drawn faces            make test    all tests; make test PYTHON=python3.13: on that one
+# make demo    the main job on drawn faces            make quick   the unit tests, in a minute
+# make test    all tests; make test PYTHON=python3.13: on that version
 # make lint    ruff and mypy                          make check   lint and all tests, as CI runs them
 # make docs    write the generated pages again        make lock    pin the newest versions again
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check lint lock docs
+.PHONY: demo test quick check lint lock docs
 .DELETE_ON_ERROR:
 
 # In a folder of its own, so that no data of yours is in the way.
@@ -21,6 +22,9 @@ demo: $(VENV)/done
 
 test: $(VENV)/done
 	$(BIN)/pytest --quiet --numprocesses 2
+
+quick: $(VENV)/done
+	$(BIN)/pytest --quiet --numprocesses 2 tests/unit
 
 lint: $(VENV)/done
 	$(BIN)/ruff check .

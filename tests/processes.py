@@ -1,18 +1,17 @@
 """A test in two processes: this one is the first, a second one is started beside it."""
 
 import importlib
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import torch.distributed as dist
 
 BESIDE = """
-import sys
-sys.path.insert(0, "tests")
 import importlib
+import sys
 importlib.import_module(sys.argv[1]).one_of_two(1, *sys.argv[2:])
 """
 
@@ -31,8 +30,8 @@ def joined(rank, meeting):
 def in_two_processes(module, *arguments):
     """Run a test module's `one_of_two(rank, ...)` in both."""
     command = [sys.executable, "-c", BESIDE, module, *map(str, arguments)]
-    root = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=root, text=True, stderr=subprocess.PIPE) as other:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE) as other:
         try:
             importlib.import_module(module).one_of_two(0, *map(str, arguments))
         except BaseException:

@@ -2,8 +2,10 @@
 
 import math
 
+import pytest
 import torch
 
+from trainer.evaluation.metrics import dependence, leaks, probes
 from trainer.methods import build
 from trainer.training.fit import RunSpec, fit
 
@@ -17,6 +19,21 @@ SMALL = {
     name: ("code_size=8", "epochs_expression=2", "epochs_classifier=2")
     for name in ("cross_entropy", "supcon", "person_adversary", "independence")
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Judge runs by the cheapest probe and few permutations, as judging takes nine tenths of a small run's time.
+
+    tests/unit holds the real measures against known values, tests/system/test_evaluate.py a run judged by all.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes, "PROBES", dict.fromkeys(probes.PROBES, probes.PROBES["knn"]))
+        patch.setattr(probes, "NUM_PERMUTATIONS", 1)
+        patch.setattr(leaks, "PROBE_PERMUTATIONS", 2)
+        patch.setattr(leaks, "INFORMATION_PERMUTATIONS", 1)
+        patch.setattr(dependence, "NUM_PERMUTATIONS", 10)
+        yield
 
 
 def silent(*_):

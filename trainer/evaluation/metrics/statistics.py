@@ -75,7 +75,7 @@ def corrected_resampled_t(differences: NDArray[np.float64], num_train: int, num_
 
     The ordinary t-test takes runs for independent; here the variance of their mean is s^2 (1 / runs + num_test /
     num_train). Of 2,000 simulated comparisons of equal methods over ten folds with three seeds each, 2.5 % had
-    p < 0.05, by the ordinary test 27 % (tests/test_statistics.py repeats some).
+    p < 0.05, by the ordinary test 27 % (tests/unit/test_statistics.py repeats some).
 
     Args:
         differences: (runs,) first method's score less the second's, run by run: same fold, same seed.

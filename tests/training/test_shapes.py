@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from trainer.methods.dicefer import DiceFer
 from trainer.methods.settings.dicefer import DEFAULT
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # scripts, no package
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # scripts, no package
 from coloured import NUM_HUES, SHAPES, Factors, ShapeEncoder, chance, draw, pairs
 
 

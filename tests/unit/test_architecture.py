@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LAYERS = [  # from the ground up; what stands on one line does not import one another
     "manifests",
     "fertools.errors",

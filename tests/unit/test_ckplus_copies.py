@@ -7,7 +7,7 @@ from fertools.datasets import ckextended, ckplus48
 from fertools.datasets.base import DatasetError, Quarantined, Sample
 from fertools.faces import images
 
-SEQUENCES = dict(line.split() for line in (Path(__file__).parent / "ckplus_sequences.txt").read_text().splitlines())
+SEQUENCES = dict(line.split() for line in (Path(__file__).parents[1] / "ckplus_sequences.txt").read_text().splitlines())
 
 
 def put(root, names):

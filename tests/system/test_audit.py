@@ -18,7 +18,7 @@ from manifests import faces as crops
 from manifests import files
 from manifests.crop import DEFAULT_CROP
 
-LISTED = Path(__file__).with_name("ckplus_sequences.txt")
+LISTED = Path(__file__).parents[1] / "ckplus_sequences.txt"
 # The widely copied split of CK+48: its order of classes, faces a class, test faces a class and fold.
 CK48 = {"anger": 12, "disgust": 18, "fear": 9, "happiness": 21, "sadness": 9, "surprise": 24, "contempt": 6}
 ONE = np.empty(0, np.int64)

@@ -247,7 +247,7 @@ def where(chunk):
 def test_two_ray_nodes_give_the_same_bytes_whatever_dies_on_them(raw, undisturbed, tmp_path):
     pytest.importorskip("ray")
     here = Path(__file__).parent
-    environment = os.environ | {"MARKER": str(tmp_path / "killed"), "PYTHONPATH": str(here)}
+    environment = os.environ | {"MARKER": str(tmp_path / "killed"), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", TWO_NODES, str(raw), str(tmp_path / "out"), str(here)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -8,7 +8,7 @@ import pytest
 
 from trainer.runs import made_by
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 UNRECORDED = set((ROOT / "tests" / "unrecorded_results.txt").read_text().split())
 SOURCE = '''"""Words."""
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +165,6 @@ ask = dataclasses.replace(run_spec(patterns, {name!r}), step_runner=StepRunner(c
 run = fit.fit(ask, Path({str(tmp_path)!r}), device, silent)
 print(run.finished, run.read_json("provenance.json")["compiled"])
 """
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
     assert done.stdout.endswith("True True\n"), done.stderr[-2000:]

@@ -11,7 +11,7 @@ from trainer.evaluation.metrics import probes
 from trainer.evaluation.metrics.leaks import identity_within_expression, person_information
 from trainer.evaluation.metrics.probes import identity_probe, permuted_people, verification
 
-LISTED = [line.split() for line in (Path(__file__).parent / "ckplus_sequences.txt").read_text().splitlines()]
+LISTED = [line.split() for line in (Path(__file__).parents[1] / "ckplus_sequences.txt").read_text().splitlines()]
 
 
 def layout(first=0, people=24):

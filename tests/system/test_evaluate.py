@@ -15,6 +15,11 @@ from trainer.runs.run import RunError
 from trainer.training.fit import fit
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Judge by all measures, as users do."""
+
+
 @pytest.fixture(scope="module")
 def run(patterns, tmp_path_factory):
     return fit(run_spec(patterns, "dicefer"), tmp_path_factory.mktemp("runs"), CPU, silent)

@@ -72,7 +72,7 @@ def test_more_folds_than_people_are_refused():
 
 
 def test_the_published_ckplus_folds_hold_the_published_numbers_of_fear():
-    lines = (Path(__file__).parent / "ckplus_sequences.txt").read_text().splitlines()  # of the same list
+    lines = (Path(__file__).parents[1] / "ckplus_sequences.txt").read_text().splitlines()  # of the same list
     sequences = [line.split() for line in lines]
     folds = step_folds([name[:4] for name, _ in sequences], 10)
     fearful = Counter(fold for fold, (_, expression) in zip(folds, sequences, strict=True) if expression == "fear")
