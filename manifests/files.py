@@ -35,6 +35,7 @@ from manifests.schema import (
     check_pairs,
     check_rows,
     parts,
+    people,
 )
 
 
@@ -231,8 +232,8 @@ def is_made(path: Path, metadata: Mapping[str, Any]) -> bool:
 
 
 def pairs_source(faces: pa.Table) -> dict[str, str]:
-    """Return the hashes of what pairs are drawn from: columns of the rows."""
-    return column_hashes(faces, PAIRED)
+    """Return the hashes of what pairs are drawn from: columns of the rows, and who each face shows."""
+    return column_hashes(faces, PAIRED) | {"people": column_sha256(people(faces))}
 
 
 def write_pairs(tables: Iterable[pa.Table], manifest: Path, metadata: Mapping[str, Any]) -> None:
