@@ -1,14 +1,14 @@
 """Catches a balanced epoch that prefers a class or a partner, pairs one person, or hangs on faces it must not see."""
 
-import pyarrow as pa
 import pytest
 import torch
+from manifest_files import with_column
 from scipy.stats import chisquare
 
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
 from manifests.schema import ManifestError
-from trainer.data.balanced import ClassIndex, PairIndex
+from trainer.data.balanced import ClassIndex, PairIndex, _draw_below
 from trainer.data.fold_data import FoldData
 from trainer.methods.base import Faces, Pairs
 
@@ -72,22 +72,39 @@ def test_an_expression_that_one_person_shows_everywhere_has_no_pairs(make_faces,
         next(data.batches(Pairs, 2, 0, 0, balanced=True))
 
 
-@pytest.mark.parametrize("label", ["anger", "a new name"])
-def test_another_label_of_a_test_face_changes_no_partner(label, skewed):
-    """Neither those of the pairs file, nor those of a balanced epoch."""
+@pytest.mark.parametrize("label", ["anger", "fear", "surprise"])  # first, in the middle and last of the names
+@pytest.mark.parametrize("balanced", [False, True])
+def test_another_label_of_a_test_face_changes_no_training_pair(balanced, label, skewed):
+    """Neither of the pairs file, nor of a balanced epoch: classes are numbered by their names, not as they come."""
     faces = files.read(skewed)
     train, test = (schema.parts(faces, 1)[name] for name in ("train", "test"))
-    assert test[0] < train[0]  # its name comes first
+    assert test[0] < train[0]  # its label is the first that is read
+
+    def pairs():
+        data = FoldData(skewed, 1, torch.device("cpu"))
+        drawn = list(data.batches(Pairs, 16, 3, 0, balanced))
+        sides = [torch.cat([getattr(batch, side) for batch in drawn]) for side in ("anchor", "partner")]
+        named = [[data.expressions[number] for number in batch.expression] for batch in drawn]
+        return sides, named, files.read_pairs(skewed, 1, data.table)["partner"].tolist()
+
+    before = pairs()
     expression = faces["expression"].to_pylist()
-    expression[test[0]] = label if label in schema.EXPRESSIONS else "contempt"
-    assert expression[test[0]] != faces["expression"][int(test[0])].as_py()
-    other = faces.set_column(faces.schema.get_field_index("expression"), "expression", pa.array(expression))
-    drawn = []
-    for table in (faces, other):
-        codes = schema.codes(table["expression"])[train], schema.codes(schema.people(table))[train]
-        index = PairIndex.of(*(torch.from_numpy(part).long() for part in codes))
-        drawn.append(torch.stack(index.draw(100, torch.Generator().manual_seed(0))))
-    assert torch.equal(*drawn)
+    assert expression[test[0]] != label
+    expression[test[0]] = label
+    with_column(skewed, "expression", expression)
+    make_folds(skewed, 5, "none", 0)
+    after = pairs()
+    assert all(map(torch.equal, before[0], after[0])) and before[1:] == after[1:]
+
+
+def test_no_pair_is_beyond_what_can_be_drawn():
+    """Once 2^24 pairs were all that an epoch was drawn from; here 36 million are possible."""
+    num = 6000
+    sides = PairIndex.of(torch.zeros(num).long(), torch.arange(num)).draw(NUM, torch.Generator().manual_seed(3))
+    numbers = sides[0] * num + sides[1]
+    assert is_even(torch.bincount(numbers * 12 // num**2, minlength=12)) and numbers.max() > 2**25
+    drawn = _draw_below(torch.full((NUM,), 2**40), torch.Generator().manual_seed(3))
+    assert is_even((drawn % 16).bincount()) and is_even((drawn >> 36).bincount())
 
 
 @pytest.fixture
