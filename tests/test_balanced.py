@@ -62,6 +62,20 @@ def test_the_pairs_file_is_not_read_for_a_balanced_epoch(skewed, monkeypatch):
     assert len(list(data.batches(Faces, 16, 0, 0, balanced=True)))
 
 
+def test_groups_made_since_the_pairs_were_drawn_refuse_a_balanced_epoch_and_no_other(make_faces, tmp_path):
+    """Whom a face shows is then read from the groups, and the hash of the pairs file is all that a run says of them."""
+    manifest = tmp_path / "set.parquet"
+    files.write([make_faces(expression=["anger", "fear"] * 20, split=["train"] * 30 + ["test"] * 10)], manifest, {})
+    make_folds(manifest, 5, "none", 0, by="official")
+    with_column(manifest, "group", [f"g{row // 2}" for row in range(40)])
+    data = FoldData(manifest, 1, torch.device("cpu"))
+    assert list(data.batches(Pairs, 16, 0, 0)) and list(data.batches(Faces, 16, 0, 0, balanced=True))
+    with pytest.raises(ManifestError, match="drawn for other groups; draw it again with: fertools make-folds set"):
+        next(data.batches(Pairs, 16, 0, 0, balanced=True))
+    make_folds(manifest, 5, "none", 0, by="official")
+    assert list(FoldData(manifest, 1, torch.device("cpu")).batches(Pairs, 16, 0, 0, balanced=True))
+
+
 def test_an_expression_that_one_person_shows_everywhere_has_no_pairs(make_faces, tmp_path):
     manifest = tmp_path / "set.parquet"
     names = ["anger", "fear", "sadness", "neutral", "disgust"]

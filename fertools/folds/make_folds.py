@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fertools.folds import assign, listed, pairs
 from fertools.folds.whitening import EPSILON, MAX_FACES, MAX_RANK, centre, fit_zca
 from manifests import files, schema
+from manifests.provenance import column_sha256
 
 NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
 PAIRS_AT_ONCE = 1 << 20  # that are drawn and written together
@@ -92,11 +93,14 @@ def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | li
 
 def _draw_pairs(manifest: Path, faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> None:
     """Draw and write the pairs of each fold and epoch, unless those that are there were drawn from the same."""
-    made_from = files.pairs_source(faces)
-    about = {"made_from": made_from, "draw": pairs.VERSION, "num_epochs": NUM_EPOCHS, "seed": seed}
+    who = schema.people(faces)
+    about = {
+        "made_from": files.pairs_source(faces), "people": column_sha256(who), "draw": pairs.VERSION,
+        "num_epochs": NUM_EPOCHS, "seed": seed,
+    }  # fmt: skip
     if files.is_made(files.pairs_path(manifest), about):
         return
-    expression, person = schema.codes(faces["expression"]), schema.codes(schema.people(faces))
+    expression, person = schema.codes(faces["expression"]), schema.codes(who)
     tables = (
         table
         for fold, rows in training.items()

@@ -222,7 +222,11 @@ class FoldData:
 
     @cached_property
     def _pair_index(self) -> PairIndex:
-        """Who may be paired with whom. It depends on the training part alone, and not on the order of names in it."""
+        """Who may be paired with whom. It depends on the training part alone, and not on the order of names in it.
+
+        It is of the people that the pairs file was drawn for, whose hash a run records.
+        """
+        files.check_pairs_people(self.manifest, self.table)
         people = schema.codes(schema.people(self.table.take(self.rows["train"])))
         index = PairIndex.of(self.classes("train").cpu(), torch.from_numpy(people).long())
         if not len(index.anchors):
