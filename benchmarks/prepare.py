@@ -3,7 +3,9 @@
 Contenders take turns on the same drawn pictures, in another order every round; figures are medians of processor seconds
 on one core, on a GPU of seconds of the clock. Detection starts from pixels in memory. From file to row, `prepare` does
 all that it does, on one core, into an empty folder, against the usual script's file to file and against decoding alone.
-Each contender has had a turn before, so that loading networks is no part of it.
+Each contender has had a turn before, so that loading networks is no part of it. The limit of a preparation: decoding
+alone, plus the multiplications of the networks as torch counts them, at the rate of a large product of matrices, which
+takes its turn with the others.
 
     python benchmarks/prepare.py                                       writes docs/results/prepare.json
     python benchmarks/prepare.py --device cuda --num-images 128        writes docs/results/prepare-cuda.json
@@ -12,7 +14,6 @@ Each contender has had a turn before, so that loading networks is no part of it.
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import resource
 import shutil
@@ -21,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -32,6 +35,8 @@ import torch
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from processor import host
+from torch.utils.flop_counter import FlopCounterMode
 
 from fertools.datasets import DATASETS
 from fertools.drawn import corpus
@@ -54,6 +59,9 @@ KINDS: dict[str, tuple[str, list[tuple[int, int]]]] = {  # suffix; heights and w
 }
 LOOP, THEIR_BATCHES = "facenet-pytorch, loop", "facenet-pytorch, batches of one size"
 USUAL, DECODING, OURS = "Pillow, facenet-pytorch, OpenCV's warp, PNG files", "decoding alone", "fertools prepare"
+OPENVINO = "OpenVINO"  # where it is installed, and the device is the processor
+LIMIT, PRODUCT = "limit: decoding and the networks' multiplications", "a product"
+SIDE = 1024  # of the product's matrices
 STEP = {"cpu": 8, "cuda": 64}  # images of a batch
 MIN_SHARE, REDUCED = 0.1, 480
 
@@ -89,7 +97,7 @@ def detectors(
     def largest(some: list[Image]) -> list[Faces]:
         return ours.batch(some, only_largest=True)
 
-    return {
+    runs: dict[str, Callable[[], list[Faces]]] = {
         LOOP: lambda: [as_faces(*theirs.detect(picture, landmarks=True)) for picture in pictures],
         THEIR_BATCHES: lambda: [
             as_faces(*faces) for stack in stacks for faces in zip(*theirs.detect(stack, landmarks=True), strict=True)
@@ -103,6 +111,15 @@ def detectors(
             on_reduced(largest, picture) for picture in pictures
         ],
     }
+    if device == "cpu" and find_spec("openvino"):
+        by_openvino = detector.Detector(detector.OPENVINO)
+        runs |= {
+            f"all faces, batches of {step}, {OPENVINO}": lambda: in_turn(by_openvino.batch, step),
+            f"largest face, batches of {step}, {OPENVINO}": lambda: in_turn(
+                partial(by_openvino.batch, only_largest=True), step
+            ),
+        }
+    return runs
 
 
 def as_faces(boxes: Any, scores: Any, landmarks: Any) -> Faces:
@@ -229,8 +246,19 @@ def file_to_row(kind: str, num_files: int, rounds: int, device: str) -> dict[str
             DECODING: lambda: sum(images.load(path.read_bytes()).pixels.size > 0 for path in files),
             OURS: lambda: prepared(raw, Path(work) / "manifests", device),
         }
+        if device == "cpu" and find_spec("openvino"):
+            by_openvino = Path(work) / "manifests-openvino"
+            runs[f"{OURS} --device openvino"] = lambda: prepared(raw, by_openvino, detector.OPENVINO)
+        matrix = torch.randn(SIDE, SIDE)
+        runs[PRODUCT] = lambda: torch.mm(matrix, matrix).shape[0]
         answers = {name: run() for name, run in runs.items()}
         times = in_turns(runs, rounds)
+        product = times.pop(PRODUCT)
+        if device == "cpu":
+            with FlopCounterMode(display=False) as counter:
+                prepared(raw, Path(work) / "manifests", device)
+            times[LIMIT] = times[DECODING] + product * counter.get_total_flops() / (2 * SIDE**3)
+            answers[LIMIT] = answers[OURS]
     return {
         name: {
             "files": num_files, "found": answers[name],
@@ -238,6 +266,7 @@ def file_to_row(kind: str, num_files: int, rounds: int, device: str) -> dict[str
             "clock ms": round(float(np.median(taken[:, 1])) / num_files * 1000, 2),
             "times the usual way": times_of(times[USUAL] / taken),
             "of decoding's time": times_of(taken / times[DECODING]),
+            **({"of the limit's time": times_of(taken / times[LIMIT])} if LIMIT in times else {}),
         }
         for name, taken in times.items()
     }  # fmt: skip
@@ -256,6 +285,7 @@ def main() -> None:
     parser.add_argument("--num-files", type=int, default=200, help="of each kind, that become rows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rows-alone", action="store_true", help="leave out detection from memory")
     parser.add_argument("--out", type=Path, help="by default as above")
     asked = parser.parse_args()
     device = detector.pick_device(asked.device)
@@ -263,14 +293,14 @@ def main() -> None:
     cv2.setNumThreads(1)
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "host": host(),
         "GPU": None if device == "cpu" else torch.cuda.get_device_name(device),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "drawing version": corpus.VERSION,
         "command": "python " + " ".join(sys.argv),
     }
-    for kind in KINDS:
+    for kind in () if asked.rows_alone else KINDS:
         result[kind] = detection(kind, asked.num_images, asked.rounds, device)
         show(kind, result[kind])
     whole = result["file to row"] = {}

@@ -256,7 +256,7 @@ def prepare(
     size: Annotated[int, typer.Option(help="Side of an aligned face in px: 128, or 256 as in IF-GAN.")] = 128,
     align: Annotated[Align, typer.Option(help="The landmarks that faces are aligned by.")] = Align.five_points,
     color: Annotated[Color, typer.Option(help="Grey or colour crops.")] = Color.grey,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for detection.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or openvino, for detection.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of worker processes.", show_default="one per core")
     ] = None,

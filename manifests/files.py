@@ -35,6 +35,7 @@ from manifests.schema import (
     check_pairs,
     check_rows,
     parts,
+    people,
 )
 
 
@@ -251,6 +252,13 @@ def check_pairs_source(manifest: Path, faces: pa.Table) -> None:
             f"{path} was drawn for other rows or folds ({', '.join(changed)} differ); draw it again with: "
             f"{_make_folds(manifest)}"
         )
+
+
+def check_pairs_people(manifest: Path, faces: pa.Table) -> None:
+    """Raise ManifestError unless the pairs were drawn for these people: groups may have been made since."""
+    path = pairs_path(manifest)
+    if read_own(path, _make_folds(manifest)).get("people") != column_sha256(people(faces)):
+        raise ManifestError(f"{path} was drawn for other groups; draw it again with: {_make_folds(manifest)}")
 
 
 def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[Any]]:

@@ -138,9 +138,16 @@ def check_pairs(pairs: pa.Table, faces: pa.Table) -> None:
 
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:
-    """Return a number for each value of a column, from 0 in the order that they come in; -1 for what is not known."""
-    numbers: NDArray[np.int32] = column.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    """Return a number for each value of a column, from 0 in the values' order; -1 for what is not known."""
+    encoded = column.combine_chunks().dictionary_encode()
+    ranks = pc.rank(encoded.dictionary, tiebreaker="first").to_numpy().astype(np.int32)  # from 1
+    numbers: NDArray[np.int32] = np.append(ranks, np.int32(0))[encoded.indices.fill_null(-1).to_numpy()] - 1
     return numbers
+
+
+def people(faces: pa.Table) -> pa.ChunkedArray:
+    """Return who each face shows, as far as is known: the subject, else the group, else somebody of its own."""
+    return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
 
 
 def _differ(known: NDArray[np.int32], left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fertools.faces.mtcnn import CELL, STRIDE, Level, Networks, Sums, Tile, cells, even, levels, place
+from fertools.faces.executors import EitherNetworks, make_networks, torch_device
+from fertools.faces.mtcnn import CELL, STRIDE, Level, Sums, Tile, cells, even, levels, place
 from fertools.faces.nms import nms
 
 P_SCORE, R_SCORE, O_SCORE = 0.6, 0.7, 0.7  # what each network lets pass
@@ -61,12 +62,12 @@ class Candidates:
 
 
 class Cascade:
-    """P-, R- and O-Net on one device."""
+    """P-, R- and O-Net on one device: cpu or cuda by torch, or the processor by OpenVINO."""
 
     def __init__(self, device: str, weights: Sequence[Path], min_face: int, factor: float) -> None:
         self._grid = min_face, factor
-        self._device = torch.device(device)
-        self._nets = {channels: Networks(weights, self._device, channels) for channels in (1, 3)}
+        self._device = torch_device(device)
+        self._nets = {channels: make_networks(weights, device, channels) for channels in (1, 3)}
         self._store = torch.empty(0, dtype=torch.int32, device=self._device)
         torch.empty(KEPT_MEMORY, dtype=torch.uint8)
 
@@ -110,7 +111,7 @@ class Cascade:
 class _Batch:
     """Images that are looked at together: all grey, or all coloured."""
 
-    def __init__(self, nets: Networks, sums: Sums, sure: float) -> None:
+    def __init__(self, nets: EitherNetworks, sums: Sums, sure: float) -> None:
         self._nets, self._sums, self._sure = nets, sums, sure
         self._device = sums.first.device
 

@@ -18,7 +18,8 @@ MIN_OVERLAP = 0.2  # of a detected box with a published one, which may be much w
 NEARLY_AS_LARGE = 0.8  # of the largest face's area: among such faces the most central is meant
 # The landmarks are stable on one scale grid only: another smallest face or factor moves them by 1 to 10 px of the crop.
 MIN_FACE, FACTOR = 20, 0.709
-CASCADE = 1  # version of our own: to be raised whenever it may find anything else
+CASCADE = 2  # version of our own, and of the crop: to be raised whenever either may come out otherwise
+OPENVINO = "openvino"  # a device to detect on: the processor, by OpenVINO in place of torch
 WEIGHTS = ("pnet.pt", "rnet.pt", "onet.pt")
 
 
@@ -53,7 +54,7 @@ class Detector:
         """Load the networks.
 
         Args:
-            device: cpu, or cuda.
+            device: cpu, cuda or openvino.
             min_share: of an image's short side: faces much smaller than this are not looked for. The scale grid only
                 loses its finest levels, so larger faces are found as without.
         """
@@ -162,6 +163,19 @@ def pick_device(name: str) -> str:
     return name
 
 
+def pick_detector_device(name: str) -> str:
+    """Return the device to detect on: openvino where that is named, else as `pick_device`.
+
+    Raises:
+        DetectionError: what is named is not here.
+    """
+    if name != OPENVINO:
+        return pick_device(name)
+    if find_spec("openvino") is None:
+        raise DetectionError("--device openvino needs OpenVINO; install it: pip install 'fertools[fast]'")
+    return name
+
+
 def weight_files() -> list[Path]:
     """Return the files of P-, R- and O-Net's weights in the package facenet-pytorch, which is not imported for them.
 
@@ -177,8 +191,11 @@ def weight_files() -> list[Path]:
     return paths
 
 
-def provenance(min_share: float = 0.0) -> dict[str, Any]:
-    """Return what a manifest says of its detector: settings, the version of the cascade, the hash of the weights."""
+def provenance(min_share: float = 0.0, device: str = "cpu") -> dict[str, Any]:
+    """Return what a manifest says of its detector: settings, the version of the cascade, the hash of the weights.
+
+    Devices of torch are not told apart; where OpenVINO detects, landmarks differ by a rounding error.
+    """
     digest = hashlib.sha256()
     for path in weight_files():
         digest.update(path.read_bytes())
@@ -186,7 +203,7 @@ def provenance(min_share: float = 0.0) -> dict[str, Any]:
         "name": "MTCNN (facenet-pytorch)", "weights_sha256": digest.hexdigest(),
         "min_face": MIN_FACE, "factor": FACTOR, "min_score": MIN_SCORE,
         "min_share": min_share, "cascade": CASCADE,
-    }  # fmt: skip
+    } | ({"executor": OPENVINO} if device == OPENVINO else {})  # fmt: skip
 
 
 @contextmanager

@@ -120,7 +120,9 @@ class Sums:
 
     def _corner(self, y: Tensor, x: Tensor) -> Tensor:
         where = y[:, :, None] + x[:, None, :]
-        return self._all.index_select(0, where.view(-1)).view(*where.shape, self._all.shape[1])
+        if where.is_cuda:
+            return self._all.index_select(0, where.view(-1)).view(*where.shape, self._all.shape[1])
+        return torch.from_numpy(self._all.numpy().take(where.numpy(), 0, mode="clip"))  # in half of torch's time
 
 
 def _sum_up(image: NDArray[np.uint8], sums: Tensor) -> None:
@@ -183,7 +185,9 @@ def cells(length: int) -> int:
 
 
 class Networks:
-    """facenet-pytorch's P-, R- and O-Net, computed with channels last throughout, a third to a half faster.
+    """facenet-pytorch's P-, R- and O-Net, channels last throughout.
+
+    With AVX-512 that is a third to a half faster; with AVX2 alone it makes no difference (0.86 to 1.10 times).
 
     Args:
         weights: the files of the three (`detector.weight_files`).

@@ -84,23 +84,20 @@ def _deal(faces: pa.Table, num_folds: int, by: str, seed: int) -> list[int] | li
     if by == "subject":
         return assign.step_folds(faces["subject"].to_pylist(), num_folds)
     if by == "official":
-        people = _people(faces).to_pylist()
+        people = schema.people(faces).to_pylist()
         return assign.official_folds(faces["split"].to_pylist(), people, num_folds, np.random.default_rng([seed, 0]))
     if faces["group"].null_count == len(faces):
         raise assign.FoldError("the manifest has no groups; make them with: fertools group")
     return assign.step_folds(pc.coalesce(faces["group"], faces["face_id"]).to_pylist(), num_folds)
 
 
-def _people(faces: pa.Table) -> pa.ChunkedArray:
-    """Return who each face shows, as far as is known: the subject, else the group, else somebody of its own."""
-    return pc.coalesce(faces["subject"], faces["group"], faces["face_id"])
-
-
 def _draw_pairs(manifest: Path, faces: pa.Table, training: dict[int, NDArray[np.int64]], seed: int) -> None:
     """Draw and write the pairs of each fold and epoch, unless those that are there were drawn from the same."""
-    who = _people(faces)
-    made_from = files.pairs_source(faces)
-    about = {"made_from": made_from, "people": column_sha256(who), "num_epochs": NUM_EPOCHS, "seed": seed}
+    who = schema.people(faces)
+    about = {
+        "made_from": files.pairs_source(faces), "people": column_sha256(who), "draw": pairs.VERSION,
+        "num_epochs": NUM_EPOCHS, "seed": seed,
+    }  # fmt: skip
     if files.is_made(files.pairs_path(manifest), about):
         return
     expression, person = schema.codes(faces["expression"]), schema.codes(who)
@@ -161,7 +158,7 @@ def _whiten(manifest: Path, training: dict[int, NDArray[np.int64]], seed: int) -
 
 
 def _describe(faces: pa.Table, training: dict[int, NDArray[np.int64]]) -> list[Fold]:
-    expression, person = schema.codes(faces["expression"]), schema.codes(_people(faces))
+    expression, person = schema.codes(faces["expression"]), schema.codes(schema.people(faces))
     faces, made = faces.select(["expression", "subject", "usable", "fold", "split"]), []
     for fold, rows in training.items():
         test, rows = faces.take(schema.parts(faces, fold)["test"]), rows[expression[rows] >= 0]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+VERSION = 2  # to be raised whenever other pairs come of the same faces; 2: names are numbered in their order
 WORDS_AHEAD = 8  # epochs of random words that are made together: large arrays are of large pages
 Fill = Callable[[NDArray[np.int32]], None]
 

@@ -90,7 +90,7 @@ def prepare(
         protocol_name: which images; by default the dataset's first protocol.
         published: align by the landmarks that the authors publish; nothing is detected then.
         crop: how faces are cut out.
-        device: where faces are detected.
+        device: where faces are detected: cpu, cuda, openvino (the processor, by other kernels), or auto.
         engine: where the work is done.
         check_hashes: hash every image to tell whether it changed, not only those whose size or time did.
         overwrite: replace a manifest of other options, or one whose folds or groups would not fit its rows any more.
@@ -107,12 +107,12 @@ def prepare(
     found = [item for item in items if not isinstance(item, Note)]
     selected = _select(found, dataset, chosen, raw, published)
     manifest = files.manifest_path(manifests, dataset.name)
-    about = _about(dataset, chosen, published, crop)
+    place = None if published else detector.pick_detector_device(device)
+    about = _about(dataset, chosen, place, crop)
     previous = PreviousManifest.read(manifest, overwrite, check_hashes)
     if not overwrite:
         previous.check_options(about)
 
-    place = None if published else detector.pick_device(device)
     parts = manifests / f".{dataset.name}.parts"
     jobs = _jobs(dataset, raw, selected, about, published)
 
@@ -164,14 +164,15 @@ def _select(
     return selected
 
 
-def _about(dataset: Dataset, chosen: protocols.Protocol, published: bool, crop: schema.Crop) -> dict[str, Any]:
-    """Return what a manifest says of itself before anything is made."""
+def _about(dataset: Dataset, chosen: protocols.Protocol, device: str | None, crop: schema.Crop) -> dict[str, Any]:
+    """Return what a manifest says of itself before anything is made; of no device, landmarks are the published ones."""
+    detects = {"name": "published"} if device is None else detector.provenance(device=device)
     return _as_read({
         "crop": asdict(crop),
         "command": f"fertools prepare {dataset.name} --protocol {chosen.name}"
-        + " --landmarks published" * published + crop.options,
+        + " --landmarks published" * (device is None) + crop.options,
         "title": dataset.title, "source": dataset.source, "licence": dataset.licence,
-        "protocol": asdict(chosen), "detector": {"name": "published"} if published else detector.provenance(),
+        "protocol": asdict(chosen), "detector": detects,
         "fertools": version("fertools"), "commit": commit(),
     })  # fmt: skip
 

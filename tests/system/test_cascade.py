@@ -31,6 +31,7 @@ from fertools.faces.detector import (
     DetectionError,
     Detector,
     overlap,
+    pick_detector_device,
     provenance,
     weight_files,
 )
@@ -266,6 +267,24 @@ def test_a_box_within_another_goes_and_what_it_would_have_suppressed_stays():
     boxes, scores = torch.tensor([inner, outer, apart, outer]), torch.tensor([0.8, 0.9, 0.7, 0.7])
     assert suppress_contained(boxes, scores, torch.tensor([0, 0, 0, 1]), 0.7).tolist() == [1, 3]
     assert suppress_contained(boxes[:1], scores[:1], torch.tensor([0]), 0.7).tolist() == [0]
+
+
+def test_openvino_finds_the_same_faces(pictures, found):
+    pytest.importorskip("openvino")
+    for only_largest in (False, True):
+        answers = Detector("openvino").batch(pictures, only_largest=only_largest)
+        for faces, others in zip(answers, found, strict=True):
+            assert len(faces) == len(others) or only_largest
+            for face, other in zip(faces, others, strict=False):
+                assert np.abs(face.landmarks - other.landmarks).max() < 1e-2
+                assert overlap(face.box, other.box.tolist()) > 0.999 and abs(face.score - other.score) < 1e-4
+
+
+def test_what_openvino_detected_is_prepared_anew_for_torch(monkeypatch):
+    assert provenance(device="openvino") != provenance(device="cpu") == provenance(device="cuda")
+    monkeypatch.setattr("fertools.faces.detector.find_spec", lambda _: None)
+    with pytest.raises(DetectionError, match=r"install it: pip install 'fertools\[fast\]'"):
+        pick_detector_device("openvino")
 
 
 @pytest.mark.gpu

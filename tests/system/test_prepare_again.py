@@ -150,7 +150,7 @@ def test_another_crop_or_other_weights_do_all_again_when_asked(raw, out, monkeyp
         again(raw, out, crop=crop)
     made, summary = again(raw, out, crop=crop, overwrite=True)
     assert made == summary.usable and same_as_fresh(raw, out, crop=crop)
-    monkeypatch.setattr(detector, "provenance", lambda: {"weights_sha256": "other"})
+    monkeypatch.setattr(detector, "provenance", lambda **_: {"weights_sha256": "other"})
     with pytest.raises(OverwriteError, match="other options or weights"):
         prepare(DATASETS["affectnet"], raw, out, crop=crop)
 

@@ -137,4 +137,28 @@ def test_a_huge_face_is_not_warped_larger_than_a_bound(wanted, monkeypatch):
 
     monkeypatch.setattr(align.cv2, "warpAffine", watched)
     found = crop(np.zeros((500, 500), np.uint8), np.array([[0.01, 0, 0], [0, 0.01, 0]]), wanted)
-    assert found.shape == (wanted.stored, wanted.stored) and sides == [2304, 2304]
+    assert found.shape == (wanted.stored, wanted.stored) and max(sides) <= align.MAX_FACTOR * wanted.stored
+
+
+@pytest.mark.parametrize("shrink", [7.0, 25.0])
+def test_a_face_that_shrinks_a_lot_is_the_mean_of_its_pixels(shrink):
+    """Which no warp of a bounded size would be: stripes a pixel wide become even grey, a ramp stays one."""
+    image = np.zeros((2000, 2000), np.uint8)
+    image[:, ::2] = 200
+    matrix = np.array([[1 / shrink, 0, 0], [0, 1 / shrink, 0.0]])
+    inner = slice(0, int(1990 / shrink) if shrink > 14 else 144)
+    assert np.abs(crop(image, matrix)[:, inner].astype(int) - 100).max() <= 100 / shrink
+    ramp = np.tile((np.arange(2000) // 8).astype(np.uint8), (2000, 1))
+    expected = (np.arange(144) * shrink / 8)[None, inner]
+    assert np.abs(crop(ramp, matrix)[:80, inner] - expected).max() <= 1.5
+
+
+def test_what_lies_outside_repeats_the_edge_in_every_part_of_the_image():
+    """A crop is cut from the part of the image that it shows, which must change nothing."""
+    image = np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)
+    for corner in ([-40, -30], [60, 50], [-40, 50], [500, 500]):
+        matrix = np.array([[1.0, 0, -corner[0]], [0, 1, -corner[1]]])
+        rows, columns = (
+            np.clip(np.arange(144) + start, 0, most) for start, most in zip(corner[::-1], (89, 119), strict=True)
+        )
+        np.testing.assert_array_equal(crop(image, matrix), image[np.ix_(rows, columns)])

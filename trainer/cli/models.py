@@ -18,6 +18,7 @@ def predict(
         list[Path] | None, typer.Argument(metavar="PATH...", help="Photographs, videos, or folders of them.")
     ] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Look through this camera instead, until Ctrl-C.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of a video, look at one in so many frames.")] = 1,
     largest: Annotated[bool, typer.Option("--largest", help="Only the largest face of each picture: faster.")] = False,
     variants: Annotated[
         bool, typer.Option("--variants", help="Average over a face's 14 variants; of IF-GAN, over it and its mirror.")
@@ -45,8 +46,9 @@ def predict(
         from trainer.runs.device import pick_device
 
         spec = library.PredictSpec(
-            paths=tuple(paths or ()), camera=camera, largest=largest, variants=variants, out=out, annotated=annotated
-        )
+            paths=tuple(paths or ()), camera=camera, every=every, largest=largest, variants=variants, out=out,
+            annotated=annotated,
+        )  # fmt: skip
         where = str(pick_device(device))
         loaded = load(model, where, manifests_dir)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from manifests import files, schema
 from manifests.schema import DEFAULT_CROP
 from trainer.data.augment import jittered_grids, random_affine, variant_grids
+from trainer.data.balanced import ClassIndex, PairIndex
 from trainer.data.crop_cache import CropSource, memory_budget
 from trainer.data.crops import (
     Crops,
@@ -35,7 +36,6 @@ from trainer.methods.base import Faces, Method, Pairs
 from trainer.runs.distributed import global_batches, local_share
 
 CUT_AT_ONCE = 32  # faces of 112 px; of larger ones as many pixels
-MAX_SHARES = 2**24 - 1  # that torch.multinomial draws from
 
 Whitener = Callable[[Tensor], Tensor]
 
@@ -70,7 +70,7 @@ class FoldData:
             unknown = ", ".join(sorted(set(expressions) - known))
             raise schema.ManifestError(f"{manifest}: no face shows {unknown}; it has {', '.join(sorted(known))}")
         self.expressions = sorted(expressions or known)
-        self._pairs = files.read_pairs(manifest, fold, self.table)
+        files.check_pairs_source(manifest, self.table)
         if expressions:
             self._keep(expressions)
         self._refuse_empty()
@@ -97,11 +97,9 @@ class FoldData:
         return cls(manifest, fold, device, expressions, kind.INPUT == "plain", settings.get("color", False), memory)
 
     def _keep(self, expressions: Collection[str]) -> None:
-        """Leave out the faces, and the pairs, of all other expressions."""
+        """Leave out the faces of all other expressions."""
         wanted = np.isin(self.table["expression"].to_pylist(), sorted(expressions))
         self.rows = {part: rows[wanted[rows]] for part, rows in self.rows.items()}
-        kept = wanted[self._pairs["anchor"]]
-        self._pairs = {name: column[kept] for name, column in self._pairs.items()}
 
     def _refuse_empty(self) -> None:
         for name, rows in self.rows.items():
@@ -164,18 +162,14 @@ class FoldData:
 
         Nothing is left out: an epoch is cut into as few batches of nearly equal size as hold at most `batch_size`; what
         comes before batch `first` is drawn and not made.
-        Pairs of epoch e are those drawn for epoch e; after the last one drawn they begin again. Where `balanced`, an
-        epoch is as long but draws classes evenly, with replacement, and a repeated anchor meets other partners.
+        Pairs of epoch e are those that the pairs file holds for epoch e; after the last one they begin again.
+        Where `balanced`, an epoch is as long but is drawn anew, classes evenly, with replacement (see `balanced`).
         Of a `share` (rank, num_ranks), every batch is the rank-th equal part of the global batch (`global_batches`).
         """
         generator = torch.Generator().manual_seed(seed)
-        sides = self._sides(reads, epoch)
-        order = torch.randperm(len(sides[0]), generator=generator)
-        if balanced:
-            sides = self._sides(reads, None)
-            classes = self._pool_classes[sides[0]]
-            shares = 1 / torch.bincount(classes)[classes].double()
-            order = torch.multinomial(shares, len(order), replacement=True, generator=generator)
+        sides = self._balanced_sides(reads, generator) if balanced else self._sides(reads, epoch)
+        num = len(sides[0])
+        order = torch.arange(num) if balanced else torch.randperm(num, generator=generator)
         batches = global_batches(order, batch_size, share[1])
         with closing(stream(self._pool, self._drawn(batches, sides, generator, first, share))) as gathered:
             for crops, (places, variants) in gathered:
@@ -203,22 +197,51 @@ class FoldData:
                 places = [side[members[mine]] for side in sides]
                 yield torch.cat(places), (places, variants)
 
-    def _sides(self, reads: type[Faces] | type[Pairs], epoch: int | None) -> list[Tensor]:
-        """Return the places among the training faces of every face, or of both sides of an epoch's (or all) pairs.
-
-        Of more pairs than a draw can hold (those of all epochs of AffectNet), those of the first epochs are all.
-        """
+    def _sides(self, reads: type[Faces] | type[Pairs], epoch: int) -> list[Tensor]:
+        """Return the indices among the training faces of every face, or of both sides of an epoch's pairs."""
         if reads is Faces:
             return [torch.arange(len(self._pool))]
+        self._refuse_extra_faces()
+        epochs = self._pairs["epoch"]
+        rows = [self._pairs[name][epochs == epoch % (epochs.max() + 1)] for name in ("anchor", "partner")]
+        return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
+
+    def _balanced_sides(self, reads: type[Faces] | type[Pairs], generator: torch.Generator) -> list[Tensor]:
+        """Draw the indices among the training faces of as many faces, or of both sides of as many pairs."""
+        if reads is Faces:
+            return [ClassIndex.of(self._pool_classes).draw(len(self._pool), generator)]
+        self._refuse_extra_faces()
+        return list(self._pair_index.draw(len(self._pair_index.anchors), generator))
+
+    @cached_property
+    def _pairs(self) -> dict[str, NDArray[Any]]:
+        """The pairs of all epochs, but those of expressions that are left out."""
+        pairs = files.read_pairs(self.manifest, self.fold, self.table)
+        kept = np.isin(pairs["anchor"], self.rows["train"])
+        return pairs if kept.all() else {name: column[kept] for name, column in pairs.items()}
+
+    @cached_property
+    def _pair_index(self) -> PairIndex:
+        """Who may be paired with whom. It depends on the training part alone, and not on the order of names in it.
+
+        It is of the people that the pairs file was drawn for, whose hash a run records.
+        """
+        files.check_pairs_people(self.manifest, self.table)
+        people = schema.codes(schema.people(self.table.take(self.rows["train"])))
+        index = PairIndex.of(self.classes("train").cpu(), torch.from_numpy(people).long())
+        if not len(index.anchors):
+            raise schema.ManifestError(
+                f"{self.manifest}: in the training part of fold {self.fold} one person alone shows each expression, so "
+                "no face has a partner; choose a method that is trained on single faces"
+            )
+        return index
+
+    def _refuse_extra_faces(self) -> None:
         if len(self._pool) > len(self.rows["train"]):
             raise schema.ManifestError(
                 f"pairs are drawn within {self.manifest}, so further faces have none; --extra is for methods that are "
                 "trained on single faces"
             )
-        drawn = self._pairs["epoch"]
-        mine = slice(MAX_SHARES) if epoch is None else drawn == epoch % (drawn.max() + 1)
-        rows = [self._pairs[name][mine] for name in ("anchor", "partner")]
-        return [torch.from_numpy(np.searchsorted(self.rows["train"], side)) for side in rows]
 
     def _draw(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw for each face, anew, the number of one of the 14 variants; for plain ones, one of `random_affine`."""

@@ -6,9 +6,10 @@ What is asked for is a stream: a folder is listed as it is read, and a batch of 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from trainer.errors import TrainerError
 
 TOGETHER = 16  # pictures of a batch, or as many as have the pixels that one picture may have
 NO_FACE = "no face found"
+Item = TypeVar("Item")
 
 
 class PhotoError(TrainerError):
@@ -169,8 +171,13 @@ def _below(folder: Path, leave_out: set[str]) -> Iterator[tuple[Path, str | None
         waiting += [(path / name, deeper) for name, deeper in reversed(listed)]
 
 
-def pictures(files: Iterable[Entry]) -> Iterator[Photo]:
-    """Yield photographs, and every frame of videos, told from one another by how their files begin; no faces yet."""
+def pictures(files: Iterable[Entry], every: int = 1) -> Iterator[Photo]:
+    """Yield photographs and frames of videos, told from one another by how their files begin; no faces yet.
+
+    Args:
+        files: to be opened.
+        every: of a video, take frames 0, every, 2 * every, ...
+    """
     from fertools.faces import images
     from trainer.inference import video
 
@@ -178,7 +185,7 @@ def pictures(files: Iterable[Entry]) -> Iterator[Photo]:
         reason = entry.reason
         try:
             if reason is None and video.is_video(images.target(entry.root, entry.below)):
-                frames = video.read(images.target(entry.root, entry.below))
+                frames = video.read(images.target(entry.root, entry.below), every)
                 yield from (_frame(entry.path, entry.place, frame) for frame in frames)
                 continue
         except (images.ImageError, TrainerError) as error:
@@ -232,7 +239,7 @@ def _frame(path: Path, place: Path, frame: Any) -> Photo:
 def find(
     opened: Iterable[Photo], crop: Crop, device: str, *, only_largest: bool = False, together: int = TOGETHER
 ) -> Iterator[list[Photo]]:
-    """Yield pictures with their faces, in their order, a batch at a time.
+    """Yield pictures with their faces, in their order, a batch at a time; the next one is decoded meanwhile.
 
     Args:
         opened: pictures.
@@ -244,13 +251,24 @@ def find(
     from fertools.faces import detector
 
     detect = detector.Detector(device)
-    for batch in _batches(opened, together):
+    batches = _batches(opened, together)
+    for batch in ahead(batches) if together > 1 else batches:  # of a camera, what is decoded ahead would be old
         readable = [photo.image for photo in batch if photo.image is not None]
         faces = iter(detect.batch(readable, only_largest=only_largest))
         yield [
             photo if photo.image is None else _cut(photo, photo.image, next(faces), crop, only_largest)
             for photo in batch
         ]
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what an iterator yields, whose next item a thread makes while this one is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = worker.submit(next, items, end)
+            yield cast(Item, item)
 
 
 def _batches(opened: Iterable[Photo], together: int) -> Iterator[list[Photo]]:

@@ -1,6 +1,6 @@
 """Photographs, videos and a camera to expressions: decoded, detected, aligned and classified in batches.
 
-A batch is held at a time, whatever a folder or a video holds; rows are written in the order of the pictures.
+Two batches are held at a time, whatever a folder or a video holds; rows are written in the order of the pictures.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +37,7 @@ class PredictSpec:
     Attributes:
         paths: of photographs, videos and folders.
         camera: number of a camera, instead.
+        every: of a video, look at frames 0, every, 2 * every, ...
         largest: take but the face that is meant of each picture.
         variants: average over a face's variants.
         out: a table, .csv, .parquet or .jsonl.
@@ -45,6 +46,7 @@ class PredictSpec:
 
     paths: tuple[Path, ...] = ()
     camera: int | None = None
+    every: int = 1
     largest: bool = False
     variants: bool = False
     out: Path | None = None
@@ -54,6 +56,8 @@ class PredictSpec:
         """Refuse what contradicts itself, or would write over what is read."""
         if bool(self.paths) == (self.camera is not None):
             raise PredictError("name photographs, videos or folders, or --camera 0; one of both")
+        if self.every > 1 and self.camera is not None:
+            raise PredictError("--every is for videos; of a camera each frame is looked at for which there is time")
         if self.out and self.out.suffix.lower() not in TABLES:
             raise PredictError(f"--out {self.out}: expected a name that ends in {', '.join(TABLES)}")
         if self.annotated and names_file(self.annotated) and (len(self.paths) > 1 or any(map(Path.is_dir, self.paths))):
@@ -65,7 +69,7 @@ class PredictSpec:
 
     def opened(self) -> Iterator[Photo]:
         """Yield the pictures; what is written is none of them."""
-        return photos.camera(self.camera) if self.camera is not None else photos.pictures(self._entries())
+        return photos.camera(self.camera) if self.camera is not None else photos.pictures(self._entries(), self.every)
 
     def num_files(self) -> int | None:
         """Return how many files are asked for; null of a camera."""

@@ -50,8 +50,8 @@ def is_video(path: Path) -> bool:
     return start.startswith(MATROSKA) or (start[4:8] in QUICKTIME and start[8:11] not in STILLS)
 
 
-def read(path: Path) -> Iterator[Frame]:
-    """Yield the frames of a video file, for which `is_video` holds.
+def read(path: Path, every: int = 1) -> Iterator[Frame]:
+    """Yield the first and every so-manieth frame of a video file, for which `is_video` holds.
 
     Raises:
         FrameError: it does not open, is too large, or, after its last frame, has fewer than it says.
@@ -64,7 +64,8 @@ def read(path: Path) -> Iterator[Frame]:
     while capture.grab():
         told = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         at = told if number == 0 or told > at else at + 1 / rate  # some files tell no times
-        yield Frame(number, at, rate, _retrieve(capture))
+        if number % every == 0:  # others are decoded all the same, as the next ones need them, but not converted
+            yield Frame(number, at, rate, _retrieve(capture))
         number += 1
     if number == 0:
         raise FrameError("a video of which no frame decodes")
