@@ -14,7 +14,6 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from prepare import KINDS, picture
 
 from fertools.drawn import corpus
 from fertools.faces import images
+from trainer.runs.made_by import made_by
 
 PACKAGES = ("numpy", "opencv-python-headless", "pillow")
 BEFORE, PLAIN, RGB, LOADED = "as before", "Pillow, convert", "images.decode", "images.load"
@@ -68,17 +68,6 @@ def measure(files: list[bytes], rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def processor() -> str:
-    """Return the processor's model, and whether it has AVX2 and AVX-512."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = [flag for flag in ("avx2", "avx512f") if flag in facts.get("flags", "").split()]
-    return " ".join([facts.get("model name", platform.machine()), *flags])
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +82,7 @@ def main() -> None:
         paths = sorted(options.photographs.glob("*.jpg"))[: 4 * options.num_files]
         kinds[f"photographs of {options.photographs.parent.name}"] = [path.read_bytes() for path in paths]
     result: dict[str, Any] = {
-        "date": date.today().isoformat(), "processor": processor(),
+        "made": made_by({}, parts=("fertools/faces",)),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": "python benchmarks/decode.py" + " --photographs DIR" * bool(options.photographs),

@@ -11,13 +11,11 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from decode import processor
 from numpy.typing import NDArray
 
 from fertools.datasets import DATASETS
@@ -26,6 +24,7 @@ from fertools.datasets.protocols import Selected
 from fertools.drawn import corpus
 from fertools.faces import detector, images
 from fertools.preparation import face_rows
+from trainer.runs.made_by import made_by
 
 Image = NDArray[np.uint8]
 DARK = (0.1, 0.06, 0.03, 0.01)  # of the brightness
@@ -161,7 +160,7 @@ def main() -> None:
     paths = sorted(options.photographs.glob("*.jpg"))[:: options.every]
     photographs = [images.decode(path.read_bytes()) for path in paths]
     result: dict[str, Any] = {
-        "date": date.today().isoformat(), "processor": processor(),
+        "made": made_by({}, parts=("fertools/faces",)),
         "command": f"python benchmarks/retry.py DIR --every {options.every}",
         "photographs": len(paths), "least score of a retry": face_rows.RETRY_SCORE,
         "faces found": {}, "pictures without a face": {},

@@ -16,12 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
+
+from trainer.runs.made_by import made_by
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 5
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "typer", "rich", "numpy", "pyarrow")
+CODE = ("fertools/cli.py", "trainer/cli", "trainer/inference", "trainer/methods/__init__.py")
 YARDSTICKS = {"import typer, rich": "import typer, rich", "import torch": "import torch"}
 
 
@@ -62,12 +64,6 @@ def measure(trees: dict[str, Path], predict: list[str], scratch: Path) -> dict[s
     return {name: {which: taken[1:] for which, taken in by.items()} for name, by in found.items()}
 
 
-def processor() -> str:
-    """Return the processor's model."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def main() -> None:
     """Measure, print a table and write docs/results/startup.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,8 +83,7 @@ def main() -> None:
     }
     result = {
         "what": "processor seconds (user + system) of a fresh process, medians of five, trees in turn, bytecode there",
-        "date": date.today().isoformat(),
-        "processor": processor(),
+        "made": made_by({}, parts=CODE),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
