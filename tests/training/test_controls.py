@@ -10,7 +10,7 @@ from small_runs import CPU, run_spec, silent
 from fertools.folds.make_folds import make_folds
 from manifests import files, schema
 from trainer.data.fold_data import FoldData
-from trainer.methods import METHODS, build
+from trainer.methods import build, find_method, find_presets
 from trainer.methods.base import Faces, Pairs
 from trainer.methods.config import ConfigError
 from trainer.training import fit as library
@@ -28,14 +28,14 @@ def batch():
 
 def small(name, **settings):
     torch.manual_seed(0)
-    config = dataclasses.replace(METHODS[name].PRESETS["default"], width=4, code_size=8, **settings)
-    return METHODS[name](config, 3)
+    config = dataclasses.replace(find_presets(name)["default"], width=4, code_size=8, **settings)
+    return find_method(name)(config, 3)
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("preset", ["paper", "default", "demo"])
 def test_a_controls_preset_is_dice_fers_in_all_that_both_have(name, preset):
-    ours, theirs = METHODS[name].PRESETS[preset], METHODS["dicefer"].PRESETS[preset]
+    ours, theirs = find_presets(name)[preset], find_presets("dicefer")[preset]
     assert all(getattr(ours, setting) == getattr(theirs, setting) for setting in SHARED)
 
 

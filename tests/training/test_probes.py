@@ -6,6 +6,11 @@ from trainer.evaluation.metrics.probes import expression_probe, factor_probe, id
 from trainer.evaluation.metrics.retrieval import retrieval
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """The probes themselves, as they are."""
+
+
 def test_an_ideal_code_shows_its_factor_and_hides_the_other():
     expression, identity = codes_of(expressions, 0.1), codes_of(subjects, 0.1)
     assert expression_probe(expression[:48], expressions[:48], expression[48:], expressions[48:])["accuracy"] == 1
