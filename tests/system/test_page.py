@@ -173,7 +173,7 @@ def test_a_large_photo_is_shown_smaller_and_a_crowd_in_part(reader):
     [
         (b"", 400, "This file is empty. Choose a JPEG, PNG or WebP."),
         (b"dear diary", 415, "cannot be read: not an image: it starts with 'dear diary'. Choose a whole JPEG"),
-        (encoded(np.random.default_rng(0).integers(0, 255, (90, 90), np.uint8), "JPEG")[:2000], 415, "truncated"),
+        (encoded(np.random.default_rng(0).integers(0, 255, (90, 90), np.uint8), "JPEG")[:2000], 415, "cut short"),
         (png_header(60_000, 60_000), 415, "too large: 60000 x 60000 px"),
         (encoded(GREY), 422, "This photo (160 x 120 px): no face found. Show one upright, well lit"),
     ],
@@ -398,7 +398,9 @@ def test_a_browser_shows_faces_and_answers_what_shows_none(tab, photo, tmp_path)
     assert tab.locator("#heading").bounding_box() == heading  # nothing jumps
     tab.set_input_files("#file", large)
     assert "This file has 21 MB; at most 20 MB are taken" in told(tab)
-    refused = "async () => (await fetch('/faces', { method: 'POST', body: new Uint8Array(4e7) })).status"
+    refused = (
+        "async () => (await fetch('/faces' + location.search, { method: 'POST', body: new Uint8Array(4e7) })).status"
+    )
     assert tab.evaluate(refused) == 413
     choose("face.jpg", encoded(photo, "JPEG"))
     check_one_face(tab)
@@ -429,6 +431,6 @@ def test_a_browser_takes_the_camera_and_what_is_dropped_by_keyboard_too(tab, pho
 
 
 def test_a_browser_says_when_the_program_has_ended(tab, photo):
-    tab.route("**/faces", lambda route: route.abort())
+    tab.route("**/faces?*", lambda route: route.abort())
     tab.set_input_files("#file", {"name": "face.png", "mimeType": "image/png", "buffer": encoded(photo)})
     assert "The program does not answer" in told(tab)

@@ -308,7 +308,7 @@ def test_a_run_that_starts_from_the_stages_of_another_is_the_run_it_would_have_b
 
 def test_a_start_of_another_fold_seed_or_stage_is_refused(patterns, tmp_path):
     base = library.fit(run_spec(patterns, "dicefer"), tmp_path, CPU, silent)
-    for other, words in (({"fold": 2}, "fold, data differ|fold differ"), ({"seed": 1}, "seed differ")):
+    for other, words in (({"fold": 2}, "fold(, .*)? differ"), ({"seed": 1}, "seed differ")):
         ask = dataclasses.replace(run_spec(patterns, "dicefer", **other), start=base.folder, stage="identity")
         with pytest.raises(RunError, match=f"is no start for this run: ({words})"):
             library.fit(ask, tmp_path / "other", CPU, silent)

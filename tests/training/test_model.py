@@ -92,7 +92,7 @@ def test_other_pixels_are_refused(folder, images):
 def test_a_run_without_its_manifest_and_a_folder_of_nothing_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="not prepared in"):
         load(trained[0].folder, "cpu", tmp_path)
-    with pytest.raises(RunError, match=r"has no config.json: not a run"):
+    with pytest.raises(RunError, match=r"has no config.json: it is not a run"):
         load(tmp_path, "cpu")
 
 

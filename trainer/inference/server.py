@@ -91,6 +91,8 @@ class Server(ThreadingHTTPServer):
         with suppress(OSError):
             request.settimeout(DRAIN_TIMEOUT)
             request.sendall(f"{head}\r\n\r\n{body}".encode())
+            request.shutdown(socket.SHUT_WR)
+            request.recv(DRAINED)  # what is closed with bytes unread is reset, and the answer lost
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:

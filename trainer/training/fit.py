@@ -1,7 +1,7 @@
 """One run from settings to report: data -> train -> evaluate; steps that are done are skipped."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,16 +212,20 @@ def _find_start(spec: RunSpec, config: dict[str, Any], provenance: dict[str, Any
         raise ConfigError(f"no stage {spec.stage!r} of {spec.method} to start from; known: {', '.join(modules_of)}")
     first = list(modules_of).index(spec.stage)
     run = Run(spec.start)
-    other = run.read_json("config.json") | run.read_json("provenance.json")["data"].get("read", {})
-    expected = config | provenance["data"]["read"]
-    differing = [key for key in expected if key not in ("preset", "settings") and other.get(key) != expected[key]]
+    expected = {key: value for key, value in config.items() if key not in ("preset", "settings")}
+    differing = _differing(expected, run.read_json("config.json"))
+    differing += _differing(provenance["data"]["read"], run.read_json("provenance.json")["data"].get("read", {}))
     if differing:
-        raise RunError(f"{run.folder} is no start for this run: {', '.join(differing)} differ")
+        raise RunError(f"{run.folder} is no start for this run: {', '.join(dict.fromkeys(differing))} differ")
     metadata = {"run": run.folder.name, "stage": spec.stage, "weights_sha256": run.weights_sha256()}
     modules = tuple(name for stage in list(modules_of)[:first] for name in modules_of[stage])
     budget = run.read_json("provenance.json").get("budget", {})
     taken = {stage: budget[stage] for stage in list(modules_of)[:first] if stage in budget}
     return Start(run, first, modules, metadata, taken)
+
+
+def _differing(expected: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in expected.items() if other.get(key) != value]
 
 
 def _train(
