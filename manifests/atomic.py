@@ -61,9 +61,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files that killed writers left in a folder, of one target or of all.
+    """Remove the temporary files that dead writers left in a folder, of some targets or of all.
 
-    Only for what this process alone writes to: those of a writer at work would go, too.
+    Only for who holds the folder's lock (see lock.py): those of a writer at work would go, too.
+
+    Args:
+        folder: where they lie; none where there is none.
+        name: of the target, as a pattern.
     """
     for left in folder.glob(f".{name}.????????{SUFFIX}"):
         left.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from fertools.identities import clustering
 from fertools.identities.embed import Embedder
 from manifests import faces as crops
 from manifests import files
+from manifests.lock import manifest_writer
 from manifests.parquet import atomic_parquet
 
 CHUNK = 1000  # faces of a file
@@ -66,31 +67,33 @@ def group(
 
     Raises:
         GroupError: fewer than two usable faces.
+        ManifestError: something cannot be written, or another process writes it.
     """
-    faces, metadata = files.read(manifest), files.read_metadata(manifest)
-    rows = np.flatnonzero(np.array(faces["usable"]))
-    if len(rows) < 2:
-        raise GroupError(f"{manifest}: {len(rows)} usable face(s); nothing to group")
-    made_from = [crops.recorded_sha256(manifest), embedder.sha256, len(rows)]
-    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
-    _embed(manifest, rows, embedder, key[:16], progress)
-    vectors = _read(manifest, key[:16]).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # they are stored in half precision
-    level = threshold if threshold is not None else clustering.choose_threshold(vectors, np.random.default_rng(0))
-    labels = clustering.group(vectors, level)
-    sizes = np.bincount(labels)
-    made = Groups(
-        embedder=embedder.name, weights_sha256=embedder.sha256, licence=embedder.licence, embeddings=key[:16],
-        threshold=round(level, 4), chosen=threshold is not None, faces=len(rows), groups=len(sizes),
-        largest=int(sizes.max()), single=int((sizes == 1).sum()),
-        purity=round(clustering.purity(vectors, labels, level), 4), agreement=_agreement(faces, rows, labels),
-    )  # fmt: skip
-    names: list[str | None] = [None] * len(faces)
-    dataset = faces["dataset"][0].as_py()
-    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
-        names[row] = f"{dataset}/group{label + 1:06d}"
-    files.write_column(manifest, "group", names, metadata | {"groups": asdict(made)})
-    return made
+    with manifest_writer(manifest):
+        faces, metadata = files.read(manifest), files.read_metadata(manifest)
+        rows = np.flatnonzero(np.array(faces["usable"]))
+        if len(rows) < 2:
+            raise GroupError(f"{manifest}: {len(rows)} usable face(s); nothing to group")
+        made_from = [crops.recorded_sha256(manifest), embedder.sha256, len(rows)]
+        key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+        _embed(manifest, rows, embedder, key[:16], progress)
+        vectors = _read(manifest, key[:16]).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # they are stored in half precision
+        level = threshold if threshold is not None else clustering.choose_threshold(vectors, np.random.default_rng(0))
+        labels = clustering.group(vectors, level)
+        sizes = np.bincount(labels)
+        made = Groups(
+            embedder=embedder.name, weights_sha256=embedder.sha256, licence=embedder.licence, embeddings=key[:16],
+            threshold=round(level, 4), chosen=threshold is not None, faces=len(rows), groups=len(sizes),
+            largest=int(sizes.max()), single=int((sizes == 1).sum()),
+            purity=round(clustering.purity(vectors, labels, level), 4), agreement=_agreement(faces, rows, labels),
+        )  # fmt: skip
+        names: list[str | None] = [None] * len(faces)
+        dataset = faces["dataset"][0].as_py()
+        for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+            names[row] = f"{dataset}/group{label + 1:06d}"
+        files.write_column(manifest, "group", names, metadata | {"groups": asdict(made)})
+        return made
 
 
 def _agreement(faces: pa.Table, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[str, float] | None:

@@ -34,6 +34,7 @@ from trainer.runs.atomic import whole_file
 from trainer.runs.run import Run, RunError
 
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
+PATIENCE = 60.0  # s that another evaluation of the same run may take to write
 LABELS = ("face_id", "expression", "subject", "sequence", "source")
 
 
@@ -113,9 +114,10 @@ def _labels(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 def open_test(run: Run, data: FoldData) -> None:
     """Open the test part, which the run records."""
-    opened = run.read_json("provenance.json")
-    opened["test_opened"].append(datetime.now(UTC).isoformat(timespec="seconds"))
-    run.write_json("provenance.json", opened)
+    with run.writer(PATIENCE):
+        opened = run.read_json("provenance.json")
+        opened["test_opened"].append(datetime.now(UTC).isoformat(timespec="seconds"))
+        run.write_json("provenance.json", opened)
     data.open_test()
 
 
@@ -241,7 +243,8 @@ def examine(run: Run, method: Method, data: FoldData, factors: Path | None = Non
             for name, factor in known.items()
         },
     }
-    run.write_json("examination.json", examined)
+    with run.writer(PATIENCE):
+        run.write_json("examination.json", examined)
     return examined
 
 
@@ -297,8 +300,8 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
-    _write_predictions(
-        run, outputs, _probabilities(outputs.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"
-    )
-    run.write_json(f"scores-on-{name}.json", scores)
+    probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"
+    with run.writer(PATIENCE):
+        _write_predictions(run, outputs, probabilities, predicted, data.expressions, file)
+        run.write_json(f"scores-on-{name}.json", scores)
     return scores

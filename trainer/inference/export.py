@@ -70,35 +70,36 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
     _refuse(run, form, precision)
     out = out or run.folder / "-".join(["export", form, *([] if precision == "fp32" else [precision])])
     _refuse_foreign(out)
-    method, data = evaluate.load(run, manifests, torch.device("cpu"))
-    model = of_run(run, method, data)
-    evaluate.open_test(run, data)
-    with whole_folder(out) as folder:
-        write_model(folder, model.network, model.config)
-        answers = {WEIGHTS: module(read(folder, data.device).network)}
-        if form in GRAPHS:
-            answers[GRAPHS[form]] = graph(folder, model.network, form, precision, data.pictures("validation"))
-        agreements = {name: _agreement(module(model.network), each, run, data) for name, each in answers.items()}
-        for name, found in agreements.items():
-            if found["largest_difference"] > TOLERANCE and precision == "fp32":
-                raise ExportError(
-                    f"{name} gives other probabilities than {run.folder}, by up to {found['largest_difference']:.1e}; "
-                    "nothing was written; --format safetensors needs no graph"
-                )
-        recorded = np.log(np.maximum(_recorded(run, data, data.expressions), np.finfo(np.float32).tiny))
-        written = Exported(
-            out=str(out), format=form, precision=precision,
-            files={
-                path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-                for path in sorted(folder.iterdir())
-            },
-            calibration=model.config["calibration"],
-            calibration_of_test=compare(
-                recorded, data.column("test", "expression"), data.expressions, model.network.temperature
-            ),
-            agreement=agreements[GRAPHS.get(form, WEIGHTS)],
-        )  # fmt: skip
-        write_whole(folder / CARD, _card(run, data, written))
+    with run.writer():
+        method, data = evaluate.load(run, manifests, torch.device("cpu"))
+        model = of_run(run, method, data)
+        evaluate.open_test(run, data)
+        with whole_folder(out) as folder:
+            write_model(folder, model.network, model.config)
+            answers = {WEIGHTS: module(read(folder, data.device).network)}
+            if form in GRAPHS:
+                answers[GRAPHS[form]] = graph(folder, model.network, form, precision, data.pictures("validation"))
+            agreements = {name: _agreement(module(model.network), each, run, data) for name, each in answers.items()}
+            for name, found in agreements.items():
+                if found["largest_difference"] > TOLERANCE and precision == "fp32":
+                    raise ExportError(
+                        f"{name} gives other probabilities than {run.folder}, by up to "
+                        f"{found['largest_difference']:.1e}; nothing was written; --format safetensors needs no graph"
+                    )
+            recorded = np.log(np.maximum(_recorded(run, data, data.expressions), np.finfo(np.float32).tiny))
+            written = Exported(
+                out=str(out), format=form, precision=precision,
+                files={
+                    path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+                    for path in sorted(folder.iterdir())
+                },
+                calibration=model.config["calibration"],
+                calibration_of_test=compare(
+                    recorded, data.column("test", "expression"), data.expressions, model.network.temperature
+                ),
+                agreement=agreements[GRAPHS.get(form, WEIGHTS)],
+            )  # fmt: skip
+            write_whole(folder / CARD, _card(run, data, written))
     return written
 
 

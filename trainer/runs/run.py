@@ -14,7 +14,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from manifests.atomic import remove_leftovers
+from manifests.lock import MOMENT, only_writer
 from manifests.provenance import differing
 from trainer.errors import TrainerError
 from trainer.runs.atomic import whole_file, write_tensors, write_whole, writing
@@ -48,6 +50,27 @@ class Run:
         self._best: dict[str, Tensor] = {}
         self._broken: set[str] = set()  # checkpoints
         self._events: Path | None = None
+
+    @contextmanager
+    def writer(self, patience: float = MOMENT) -> Iterator[None]:
+        """Be the only process that writes the folder; what dead writers left there is removed. Of ranks, 0 is.
+
+        Args:
+            patience: how long another one is waited for, s.
+
+        Raises:
+            LockedError: another process writes it.
+            WriteError: it cannot be written.
+        """
+        if rank() > 0:
+            yield
+            return
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.folder, self.folder / ".lock", patience) as outermost:
+            if outermost:
+                remove_leftovers(self.folder)
+            yield
 
     # --- settings and provenance
 
@@ -80,7 +103,6 @@ class Run:
                 raise RunError(
                     f"{self.folder} holds another run ({'; '.join(what)}); delete it, or choose --runs or --seed"
                 )
-            remove_leftovers(self.folder)
         else:
             with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
