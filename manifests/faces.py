@@ -14,13 +14,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from manifests.atomic import atomic_file, remove_leftovers
 from manifests.crop import Crop
 from manifests.errors import ManifestError
-from manifests.parquet import open_writer, read_metadata
+from manifests.parquet import open_file, open_writer, read_metadata
 from manifests.provenance import column_sha256, file_sha256
 from manifests.schema import CROPS, ROW_GROUP, check_images
 
@@ -153,7 +152,7 @@ def is_in_order(manifest: Path, part: Part) -> bool:
     try:
         status = path.stat()
         ids = _face_ids(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
-    except (OSError, pa.ArrowInvalid, KeyError):
+    except (OSError, pa.ArrowException, KeyError):
         return False
     return ids == part.face_ids
 
@@ -178,7 +177,7 @@ def _stored_in(manifest: Path, part: Part, rows: NDArray[np.integer[Any]]) -> It
         raise _unfit(manifest, part, "is not there, or holds other faces")
     first = 0
     try:
-        with pq.ParquetFile(folder(manifest) / part.name) as file:
+        with open_file(folder(manifest) / part.name) as file:
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 low, high = np.searchsorted(rows, [first, last])
@@ -187,14 +186,14 @@ def _stored_in(manifest: Path, part: Part, rows: NDArray[np.integer[Any]]) -> It
                     every = np.array_equal(rows[low:high], np.arange(first, last))
                     yield images if every else images.take(pa.array(rows[low:high] - first))
                 first = last
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unfit(manifest, part, f"cannot be read ({error})") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise _unfit(manifest, part, f"is damaged ({str(error).splitlines()[0]})") from error
 
 
 @lru_cache(maxsize=1024)
 def _face_ids(path: Path, *_: int) -> str:
     """Return the hash of a part's face_id column, which is read once as long as it is the same file."""
-    with pq.ParquetFile(path) as file:
+    with open_file(path) as file:
         return column_sha256(file.read(["face_id"])["face_id"])
 
 

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from manifests import faces as crops
 from manifests.crop import Crop, crop_of
 from manifests.errors import ManifestError
 from manifests.faces import PART_ROWS, Part, prepare, write_part
-from manifests.parquet import atomic_parquet
+from manifests.parquet import again, atomic_parquet, read_table
 from manifests.parquet import read_metadata as read_own
 from manifests.provenance import column_hashes, column_sha256, differing
 from manifests.schema import (
@@ -90,8 +89,8 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
         ManifestError: no manifest, one of another version, a broken rule, or crops of other rows.
     """
     recorded = crops.parts(manifest)
-    with pq.ParquetFile(manifest) as file:  # read_table would import all of pyarrow.dataset first
-        rows = file.read().replace_schema_metadata(None)
+    with again(prepare(manifest)):
+        rows = read_table(manifest).replace_schema_metadata(None)
     check_rows(rows)
     _check_parts(rows, recorded, manifest)
     if images:
@@ -260,7 +259,8 @@ def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[
         ManifestError: no pairs, pairs that were drawn for other rows or folds than these, or such as break a rule.
     """
     check_pairs_source(manifest, faces)
-    pairs = pq.read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
+    with again(_make_folds(manifest)):
+        pairs = read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
     check_pairs(pairs, faces)
     return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
 
@@ -294,6 +294,7 @@ def read_whitening(
             f"{path} was fitted on other faces ({', '.join(changed)} differ); fit it again with: "
             f"{_make_folds(manifest)}"
         )
-    table = pq.read_table(path)
+    with again(_make_folds(manifest)):
+        table = read_table(path)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata

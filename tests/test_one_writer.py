@@ -72,9 +72,7 @@ def test_who_writes_a_manifest_is_named_and_readers_do_not_wait(manifest, tmp_pa
             assert code == 1 and named in error and "wait until that has ended, or end it" in error
             assert error.splitlines()[-1].startswith("error: ")
         assert invoke(fertools.cli.app, "audit", "set", *where)[0] in (0, 1)
-        assert (
-            invoke(fertools.cli.app, "export", "set", "--format", "folder", "--out", tmp_path / "out", *where)[0] == 0
-        )
+        assert invoke(fertools.cli.app, "diff", "set", "set", *where)[0] == 0
     assert manifest.read_bytes() == before
     assert invoke(fertools.cli.app, "make-folds", *where)[0] == 0 and not lock_of(manifest).exists()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
@@ -21,8 +20,9 @@ from fertools.identities import clustering
 from fertools.identities.embed import Embedder
 from manifests import faces as crops
 from manifests import files
+from manifests.errors import ManifestError
 from manifests.lock import manifest_writer
-from manifests.parquet import atomic_parquet
+from manifests.parquet import again, atomic_parquet, check_whole, read_table
 
 CHUNK = 1000  # faces of a file
 BATCH = 100  # faces that an embedder gets at once
@@ -113,7 +113,7 @@ def _paths(manifest: Path, key: str) -> list[Path]:
 def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str, progress: Progress) -> None:
     """Write the embeddings that are not there yet; those of another embedder or preparation are removed."""
     folder = manifest.with_suffix(".embeddings")
-    kept = set(_paths(manifest, key))
+    kept = {path for path in _paths(manifest, key) if _is_whole(path)}
     for path in folder.glob("*.parquet"):
         if path not in kept:
             path.unlink()
@@ -131,9 +131,17 @@ def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str
     progress(len(rows), len(rows))
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        check_whole(path)
+    except ManifestError:
+        return False
+    return True
+
+
 def _read(manifest: Path, key: str) -> NDArray[np.float16]:
     """Return the embeddings of the usable faces, in row order."""
-    parts = [pq.read_table(path)["vector"].combine_chunks() for path in _paths(manifest, key)]
+    parts = [read_table(path)["vector"].combine_chunks() for path in _paths(manifest, key)]
     return np.concatenate([part.flatten().to_numpy().reshape(len(part), -1) for part in parts])
 
 
@@ -142,8 +150,11 @@ def stored(manifest: Path, metadata: dict[str, Any], num_rows: int) -> NDArray[n
     key = metadata.get("groups", {}).get("embeddings")
     if key is None or not (paths := _paths(manifest, key)):
         return None
+    for path in paths:
+        with again(f"fertools group {manifest.stem}"):
+            check_whole(path)
     vectors = _read(manifest, key)
-    rows = np.concatenate([pq.read_table(path, columns=["row"])["row"].to_numpy() for path in paths])
+    rows = np.concatenate([read_table(path, ["row"])["row"].to_numpy() for path in paths])
     placed = np.zeros((num_rows, vectors.shape[1]), np.float16)
     placed[rows] = vectors
     return placed

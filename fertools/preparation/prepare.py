@@ -59,7 +59,8 @@ class Summary:
     expected: int | None  # images that the protocol takes from a complete copy
     drawn: bool  # a stand-in made by `fertools draw`
     notes: list[str] = field(default_factory=list)  # how labels, names and people were read, where that is not plain
-    up_to_date: bool = False  # the manifest was there, made from the same files and options
+    up_to_date: bool = False  # the manifest was there, made from the same files and options, and whole
+    repaired: list[str] = field(default_factory=list)  # parts of its crops that were damaged, and are as they were
 
 
 def prepare(
@@ -110,7 +111,7 @@ def prepare(
     manifest = files.manifest_path(manifests, dataset.name)
     about = _about(dataset, chosen, published, crop)
     with manifest_writer(manifest):
-        previous = PreviousManifest.read(manifest, overwrite, check_hashes)
+        previous = PreviousManifest.read(manifest, overwrite)
         if not overwrite:
             previous.check_options(about)
 
@@ -140,7 +141,8 @@ def prepare(
             previous = replace(previous, metadata={})
         up_to_date = seal(previous, jobs, rows, faces, about)
         shutil.rmtree(parts, ignore_errors=True)
-        return replace(summary, manifest=str(manifest), up_to_date=up_to_date)
+        repaired = list(previous.damaged) if up_to_date else []
+        return replace(summary, manifest=str(manifest), up_to_date=up_to_date and not repaired, repaired=repaired)
 
 
 def _select(
@@ -283,6 +285,7 @@ def describe(summary: Summary) -> str:
         f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
         f"+ {len(summary.quarantined)} quarantined",
     ]
+    lines += [f"  {name} was damaged, and is made again" for name in summary.repaired]
     lines += [f"    {line}" for line in grouped((item["path"], item["reason"]) for item in summary.quarantined)]
     lines += [f"  {printable(note, 1000)}" for note in summary.notes]
     if summary.drawn:

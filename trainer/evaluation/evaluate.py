@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from manifests import files, schema
+from manifests.parquet import atomic_parquet
 from trainer.data.augment import VARIANTS
 from trainer.data.fold_data import FoldData, shown_in, upright
 from trainer.data.provenance import changed
@@ -30,7 +30,7 @@ from trainer.evaluation.metrics.retrieval import retrieval
 from trainer.evaluation.metrics.robustness import robustness
 from trainer.methods import build, find_method
 from trainer.methods.base import Method
-from trainer.runs.atomic import whole_file
+from trainer.runs.atomic import writing
 from trainer.runs.run import Run, RunError
 
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
@@ -204,8 +204,9 @@ def _write_predictions(
         "predicted": predicted
     }
     columns |= {f"p_{expression}": probabilities[:, place] for place, expression in enumerate(expressions)}
-    with whole_file(run.folder / name) as part:
-        pq.write_table(pa.table(columns), part)
+    table = pa.table(columns)
+    with writing(run.folder / name), atomic_parquet(run.folder / name, table.schema, {}) as writer:
+        writer.write_table(table)
 
 
 # --- what takes longer, and is asked for

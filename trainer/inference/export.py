@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -173,7 +172,7 @@ def _agreement(original: Answer, answer: Answer, run: Run, data: FoldData) -> di
 
 def _recorded(run: Run, data: FoldData, expressions: list[str]) -> NDArray[np.float32]:
     """Return the probabilities of the test faces that the run has written down, in the order of the data."""
-    table = pq.read_table(run.folder / "predictions.parquet")
+    table = run.read_table("predictions.parquet")
     place = {face_id: row for row, face_id in enumerate(table["face_id"].to_pylist())}
     rows = [place[face_id] for face_id in data.column("test", "face_id")]
     return np.stack([table[f"p_{name}"].to_numpy()[rows] for name in expressions], axis=1)
