@@ -24,14 +24,35 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(temporary_name(path.name))
     with writing(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             yield temporary
             _flush(temporary)
-            temporary.replace(path)
-            _flush(path.parent)
+            rename(temporary, path)
         finally:
             with suppress(OSError):  # of a folder that could not be made
                 temporary.unlink(missing_ok=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file that is on the disk another name in its folder, and wait until that is on the disk, too.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    source.replace(target)
+    _flush(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, and wait until they are on the disk.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        _flush(path.parent)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

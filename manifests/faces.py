@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from manifests.atomic import atomic_file, remove_leftovers
+from manifests.atomic import atomic_file, remove_leftovers, rename, writing
 from manifests.crop import Crop
 from manifests.errors import ManifestError
 from manifests.parquet import open_file, open_writer, read_metadata
 from manifests.provenance import column_sha256, file_sha256
-from manifests.schema import CROPS, ROW_GROUP, check_images
+from manifests.schema import CROPS, ROW_GROUP, check_images, check_metadata
 
 PART_ROWS = 65 * ROW_GROUP  # at most 65,536; a row group of a part holds a thousand rows that begin at a thousand
 
@@ -47,7 +47,12 @@ def parts(manifest: Path) -> list[Part]:
     Raises:
         ManifestError: no manifest, or one of another version.
     """
-    return [Part(**part) for part in read_metadata(manifest, prepare(manifest)).get("faces", [])]
+    recorded = read_metadata(manifest, prepare(manifest))
+    try:
+        check_metadata(recorded)
+    except ManifestError as error:
+        raise ManifestError(f"{manifest}: {error}; make it again: {prepare(manifest)}") from error
+    return [Part(**part) for part in recorded.get("faces", [])]
 
 
 def prepare(manifest: Path) -> str:
@@ -109,7 +114,8 @@ def settle(manifest: Path) -> None:
     for name, part in recorded.items():
         path, waiting = folder(manifest) / name, _waiting(folder(manifest) / name)
         if waiting.exists() and not is_unchanged(manifest, part) and file_sha256(waiting) == part.sha256:
-            waiting.replace(path)
+            with writing(path):
+                rename(waiting, path)
     for path in folder(manifest).glob("*part-*.parquet"):
         if path.name not in recorded:
             path.unlink()

@@ -7,6 +7,7 @@ training part of fold 3. Pairs and whitening say by hash what they were made fro
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -31,8 +32,10 @@ from manifests.schema import (
     ROWS,
     WHITENING,
     check_columns,
+    check_metadata,
     check_pairs,
     check_rows,
+    check_whitening,
     parts,
 )
 
@@ -91,7 +94,8 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
     recorded = crops.parts(manifest)
     with again(prepare(manifest)):
         rows = read_table(manifest).replace_schema_metadata(None)
-    check_rows(rows)
+    with _in(manifest, prepare(manifest)):
+        check_rows(rows)
     _check_parts(rows, recorded, manifest)
     if images:
         chunks = list(crops.stored(manifest, np.arange(len(rows))))
@@ -105,7 +109,19 @@ def read_metadata(manifest: Path) -> dict[str, Any]:
     Raises:
         ManifestError: no manifest, or one of another version.
     """
-    return {key: value for key, value in read_own(manifest, prepare(manifest)).items() if key != "faces"}
+    metadata = read_own(manifest, prepare(manifest))
+    with _in(manifest, prepare(manifest)):
+        check_metadata(metadata)
+    return {key: value for key, value in metadata.items() if key != "faces"}
+
+
+@contextmanager
+def _in(path: Path, command: str) -> Iterator[None]:
+    """Name in a refusal the file, and the command that makes it again."""
+    try:
+        yield
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}; make it again: {command}") from error
 
 
 def read_crop(manifest: Path) -> Crop:
@@ -261,7 +277,8 @@ def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[
     check_pairs_source(manifest, faces)
     with again(_make_folds(manifest)):
         pairs = read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
-    check_pairs(pairs, faces)
+    with _in(pairs_path(manifest), _make_folds(manifest)):
+        check_pairs(pairs, faces)
     return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
 
 
@@ -296,5 +313,7 @@ def read_whitening(
         )
     with again(_make_folds(manifest)):
         table = read_table(path)
+    with _in(path, _make_folds(manifest)):
+        check_whitening(table, metadata)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata

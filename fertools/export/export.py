@@ -173,10 +173,10 @@ def _sha256(faces: pa.Table) -> str:
 
 def terms(metadata: dict[str, Any]) -> str:
     """Return under which terms the images of a manifest may be used."""
-    title = metadata["title"]
+    title = metadata.get("title", "a dataset that is not named")
     if metadata["summary"]["drawn"]:
         return f"Faces drawn by code (fertools draw), a stand-in for {title}: not the dataset, and they show nobody."
-    return f"{title}. Licence: {metadata['licence']}. Source: {metadata['source']}"
+    return f"{title}. Licence: {metadata.get('licence', 'not known')}. Source: {metadata.get('source', 'not known')}"
 
 
 def command(exported: Exported) -> str:

@@ -78,6 +78,19 @@ def write_tensors(tensors: dict[str, Tensor], temporary: Path, metadata: dict[st
     except SafetensorError as error:
         raise OSError(str(error)) from error
     temporary.chmod(mode)
+    _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Write the metadata of a safetensors file in the order of its keys: it comes in another one each time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        told = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(told) <= length
+        file.seek(8)
+        file.write(told.ljust(length))
 
 
 # --- hashes

@@ -26,7 +26,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from manifests.atomic import remove_leftovers
+from manifests.atomic import make_folder, remove_leftovers, rename
 from manifests.errors import ManifestError
 from manifests.lock import MOMENT, only_writer
 from manifests.parquet import read_table
@@ -77,7 +77,7 @@ class Run:
             yield
             return
         with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         with only_writer(self.folder, self.folder / ".lock", patience) as outermost:
             if outermost:
                 remove_leftovers(self.folder)
@@ -116,7 +116,7 @@ class Run:
                 )
         else:
             with writing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
             self.write_json("provenance.json", provenance | {"test_opened": []})
             self.write_json("config.json", config)
         self._record_world_size()
@@ -354,7 +354,7 @@ class Run:
         """Give each complete checkpoint the name of the one before it."""
         for newer, older in reversed(list(pairwise(CHECKPOINTS))):
             if newer not in self._broken and (self.folder / newer).exists():
-                (self.folder / newer).replace(self.folder / older)
+                rename(self.folder / newer, self.folder / older)
         self._broken.clear()
 
 
