@@ -75,6 +75,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, filters: Any = 
         if filters is not None:
             return pq.read_table(path, columns=names, filters=filters, page_checksum_verification=True)
         with open_file(path) as file:  # read_table would import all of pyarrow.dataset first
+            if missing := sorted(set(names or ()) - set(file.schema_arrow.names)):
+                raise ManifestError(f"{path} has no column {', '.join(missing)}")
             return file.read(names)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ManifestError(f"{path} is damaged ({_first_line(error)})") from error

@@ -86,7 +86,7 @@ METADATA = (  # what a manifest says of itself
     whole("folds.num_folds", 1, 126),
     Field("whitening.kind", "zca, standardize or none", lambda kind: kind in ("zca", "standardize", "none")),
     text("groups.embeddings"), share("groups.threshold", -1.0),
-    Field("crop", "size, align and color", lambda crop: crop.keys() <= {"size", "align", "color"}),
+    Field("crop", "a known size, align and color", lambda crop: _is_crop(crop)),
     Field("faces", "parts, each with name, rows, sha256 and face_ids", lambda parts: _are_parts(parts)),
 )  # fmt: skip
 
@@ -99,6 +99,14 @@ NUMBERS = (
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise ManifestError where a manifest says of itself what cannot be."""
     check_fields(metadata, METADATA)
+
+
+def _is_crop(crop: dict[str, Any]) -> bool:
+    try:
+        Crop(**crop)
+    except (ManifestError, TypeError):  # another key
+        return False
+    return True
 
 
 def _are_parts(parts: Any) -> bool:

@@ -74,7 +74,7 @@ def test_who_writes_a_manifest_is_named_and_readers_do_not_wait(manifest, tmp_pa
         assert invoke(fertools.cli.app, "audit", "set", *where)[0] in (0, 1)
         assert invoke(fertools.cli.app, "diff", "set", "set", *where)[0] == 0
     assert manifest.read_bytes() == before
-    assert invoke(fertools.cli.app, "make-folds", *where)[0] == 0 and not lock_of(manifest).exists()
+    assert invoke(fertools.cli.app, "make-folds", "--num-folds", "3", *where)[0] == 0 and not lock_of(manifest).exists()
 
 
 def test_a_preparation_is_refused_before_anything_is_made(tmp_path):

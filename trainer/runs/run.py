@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 
 from manifests.atomic import make_folder, remove_leftovers, rename
 from manifests.errors import ManifestError
+from manifests.fields import Field, check_fields, mapping, of_type, share, text, whole
 from manifests.lock import MOMENT, only_writer
 from manifests.parquet import read_table
 from manifests.provenance import differing
@@ -45,6 +46,23 @@ from trainer.runs.atomic import (
 from trainer.runs.checkpoint import Checkpoint
 from trainer.runs.distributed import all_gather, barrier, rank, refuse_difference, world_size
 
+FIELDS = {  # of its JSON files, what values must be; scores on another dataset have theirs on top
+    "config": (
+        *map(text, ("method", "preset", "dataset")), mapping("settings"), whole("fold", 1, 126), whole("seed", 0),
+        Field("expressions", "a list of names", lambda names: isinstance(names, list) and {*map(type, names)} <= {str}),
+    ),
+    "provenance": (
+        text("device"), mapping("data"), mapping("data.read"), of_type("test_opened", list, "a list of times"),
+    ),
+    "scores": tuple(
+        make(below + name)
+        for below in ("", "classification.")
+        for make, names in (
+            (share, ("accuracy", "macro_f1", "balanced_accuracy", "macro_precision", "macro_recall", "chance")),
+        )
+        for name in names
+    ) + (whole("classification.correct", 0), whole("classification.faces", 0)),
+}  # fmt: skip
 CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # kept while training; the newest first
 
 
@@ -133,11 +151,15 @@ class Run:
         """Whether it is trained and judged."""
         return (self.folder / "scores.json").exists()
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Return one of its JSON files.
+    def read_json(self, name: str, required: Sequence[str] = ()) -> dict[str, Any]:
+        """Return one of its JSON files, checked.
+
+        Args:
+            name: of the file.
+            required: paths of values that must be there, `classification.accuracy`.
 
         Raises:
-            RunError: it is missing, damaged or changed by hand.
+            RunError: it is missing, damaged or changed by hand, or holds what cannot be.
         """
         try:
             values: Any = json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -151,6 +173,10 @@ class Run:
             raise RunError(f"{self.folder / name} is not valid JSON: {error}; {self._again(name)}") from error
         if not isinstance(values, dict) or not is_sealed_well(values):
             raise RunError(f"{self.folder / name} is damaged, or was changed by hand; {self._again(name)}")
+        try:
+            check_fields(values, FIELDS.get(name.partition(".")[0].partition("-on-")[0], ()), required)
+        except ManifestError as error:
+            raise RunError(f"{self.folder / name}: {error}; {self._again(name)}") from error
         return values
 
     def _again(self, name: str) -> str:
@@ -376,5 +402,5 @@ def load_run(folder: Path) -> Run:
         RunError: the folder holds no run.
     """
     run = Run(folder)
-    run.read_json("config.json")
+    run.read_json("config.json", ["method", "dataset"])
     return run

@@ -162,7 +162,7 @@ def _interval(
     """Return the 95 % interval: of an accuracy over people, of anything else over runs, which share training faces."""
     if measure == "accuracy":
         file = f"predictions-on-{target}.parquet" if target else "predictions.parquet"
-        seen = [run.read_table(file).select(["subject", "expression", "predicted"]) for run in runs]
+        seen = [run.read_table(file, ["subject", "expression", "predicted"]) for run in runs]
         correct = np.concatenate([np.array(table["expression"]) == np.array(table["predicted"]) for table in seen])
         low, high = subject_bootstrap(correct, np.concatenate([np.array(table["subject"]) for table in seen]))
         return low, high

@@ -19,6 +19,8 @@ from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.run_report import CODES
 from trainer.runs.run import Run, RunError
 
+REQUIRED = ("codes", *(f"classification.{name}" for name in ("accuracy", "macro_f1", "correct", "faces")))
+
 # --- means and spreads
 
 
@@ -49,7 +51,7 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _group(name: str, runs: list[Run]) -> dict[str, Any]:
-    scores = [run.read_json("scores.json") for run in runs]
+    scores = [run.read_json("scores.json", REQUIRED) for run in runs]
     configs = [run.read_json("config.json") for run in runs]
     columns = {
         "accuracy": [score["classification"]["accuracy"] for score in scores],
