@@ -30,7 +30,7 @@ from trainer.methods.pretrained import weights
 from trainer.runs.run import Run
 from trainer.training.fit import fit
 
-NUM_FLIPS = 40  # of each kind of file; a thousand were tried once, see docs/log.md
+NUM_FLIPS = 40  # of each kind of file
 
 
 def flipped(path, seed):
