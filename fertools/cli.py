@@ -525,8 +525,14 @@ def audit(
 
 @app.command()
 def verify(
-    dataset: DatasetName,
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="As for prepare; leave it out with --manifest.")
+    ] = None,
     raw: RawDir = None,
+    manifest: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Instead: read every byte of this manifest.")
+    ] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode every image, and find exact copies.")] = False,
     labels_from: LabelsFrom = None,
     mapping: Map = None,
@@ -535,11 +541,26 @@ def verify(
 ) -> None:
     """Compare a raw folder with what was published: counts, and every file that is missing, extra, empty or broken.
 
-    Exits 0 if nothing was found, 1 if something was, 2 if the folder is not this dataset.
+    With --manifest, read instead all that was prepared, and name each part that is damaged and the command that makes
+    it again. Exits 0 if nothing was found, 1 if something was, 2 if the folder is not this dataset.
 
     Example: fertools verify ck+ --raw data/ckplus --deep
+
+    Example: fertools verify --manifest ck+
     """
     with refusals(2, "nothing was changed"):
+        if (dataset is None) == (manifest is None):
+            raise FertoolsError("name a DATASET, whose raw folder is compared, or --manifest DATASET")
+        if manifest:
+            from fertools.checks import whole
+            from manifests import files
+
+            (path,) = files.find(manifests_dir, [manifest])
+            with progress_bar(f"reading {path.stem}") as progress:
+                found = whole.examine(path, progress)
+            say(json.dumps(dataclasses.asdict(found)) if as_json else whole.describe(found))
+            raise typer.Exit(1 if found.damage else 0)
+        assert dataset
         chosen = find_dataset(dataset)
         root = raw_folder(raw, chosen, follow_links)
         recode = label_reading(chosen, labels_from, mapping)

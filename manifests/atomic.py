@@ -24,14 +24,35 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(temporary_name(path.name))
     with writing(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             yield temporary
             _flush(temporary)
-            temporary.replace(path)
-            _flush(path.parent)
+            rename(temporary, path)
         finally:
             with suppress(OSError):  # of a folder that could not be made
                 temporary.unlink(missing_ok=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file that is on the disk another name in its folder, and wait until that is on the disk, too.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    source.replace(target)
+    _flush(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, and wait until they are on the disk.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        _flush(path.parent)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -61,9 +82,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove the temporary files that killed writers left in a folder, of one target or of all.
+    """Remove the temporary files that dead writers left in a folder, of some targets or of all.
 
-    Only for what this process alone writes to: those of a writer at work would go, too.
+    Only for who holds the folder's lock (see lock.py): those of a writer at work would go, too.
+
+    Args:
+        folder: where they lie; none where there is none.
+        name: of the target, as a pattern.
     """
     for left in folder.glob(f".{name}.????????{SUFFIX}"):
         left.unlink(missing_ok=True)

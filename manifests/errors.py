@@ -7,3 +7,7 @@ class ManifestError(ValueError):
 
 class WriteError(ManifestError):
     """A file that cannot be written; the message names it and the reason, and says what to do."""
+
+
+class LockedError(ManifestError):
+    """Another process writes what was to be written; the message names it, and says what to do."""

@@ -14,15 +14,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from manifests.atomic import atomic_file, remove_leftovers
+from manifests.atomic import atomic_file, remove_leftovers, rename, writing
 from manifests.crop import Crop
 from manifests.errors import ManifestError
-from manifests.parquet import open_writer, read_metadata
+from manifests.parquet import open_file, open_writer, read_metadata
 from manifests.provenance import column_sha256, file_sha256
-from manifests.schema import CROPS, ROW_GROUP, check_images
+from manifests.schema import CROPS, ROW_GROUP, check_images, check_metadata
 
 PART_ROWS = 65 * ROW_GROUP  # at most 65,536; a row group of a part holds a thousand rows that begin at a thousand
 
@@ -48,7 +47,12 @@ def parts(manifest: Path) -> list[Part]:
     Raises:
         ManifestError: no manifest, or one of another version.
     """
-    return [Part(**part) for part in read_metadata(manifest, prepare(manifest)).get("faces", [])]
+    recorded = read_metadata(manifest, prepare(manifest))
+    try:
+        check_metadata(recorded)
+    except ManifestError as error:
+        raise ManifestError(f"{manifest}: {error}; make it again: {prepare(manifest)}") from error
+    return [Part(**part) for part in recorded.get("faces", [])]
 
 
 def prepare(manifest: Path) -> str:
@@ -110,7 +114,8 @@ def settle(manifest: Path) -> None:
     for name, part in recorded.items():
         path, waiting = folder(manifest) / name, _waiting(folder(manifest) / name)
         if waiting.exists() and not is_unchanged(manifest, part) and file_sha256(waiting) == part.sha256:
-            waiting.replace(path)
+            with writing(path):
+                rename(waiting, path)
     for path in folder(manifest).glob("*part-*.parquet"):
         if path.name not in recorded:
             path.unlink()
@@ -153,7 +158,7 @@ def is_in_order(manifest: Path, part: Part) -> bool:
     try:
         status = path.stat()
         ids = _face_ids(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
-    except (OSError, pa.ArrowInvalid, KeyError):
+    except (OSError, pa.ArrowException, KeyError):
         return False
     return ids == part.face_ids
 
@@ -178,7 +183,7 @@ def _stored_in(manifest: Path, part: Part, rows: NDArray[np.integer[Any]]) -> It
         raise _unfit(manifest, part, "is not there, or holds other faces")
     first = 0
     try:
-        with pq.ParquetFile(folder(manifest) / part.name) as file:
+        with open_file(folder(manifest) / part.name) as file:
             for group in range(file.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
                 low, high = np.searchsorted(rows, [first, last])
@@ -187,14 +192,14 @@ def _stored_in(manifest: Path, part: Part, rows: NDArray[np.integer[Any]]) -> It
                     every = np.array_equal(rows[low:high], np.arange(first, last))
                     yield images if every else images.take(pa.array(rows[low:high] - first))
                 first = last
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unfit(manifest, part, f"cannot be read ({error})") from error
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise _unfit(manifest, part, f"is damaged ({str(error).splitlines()[0]})") from error
 
 
 @lru_cache(maxsize=1024)
 def _face_ids(path: Path, *_: int) -> str:
     """Return the hash of a part's face_id column, which is read once as long as it is the same file."""
-    with pq.ParquetFile(path) as file:
+    with open_file(path) as file:
         return column_sha256(file.read(["face_id"])["face_id"])
 
 

@@ -7,6 +7,7 @@ training part of fold 3. Pairs and whitening say by hash what they were made fro
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -14,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from manifests import faces as crops
 from manifests.crop import Crop, crop_of
 from manifests.errors import ManifestError
 from manifests.faces import PART_ROWS, Part, prepare, write_part
-from manifests.parquet import atomic_parquet
+from manifests.parquet import again, atomic_parquet, read_table
 from manifests.parquet import read_metadata as read_own
 from manifests.provenance import column_hashes, column_sha256, differing
 from manifests.schema import (
@@ -32,8 +32,10 @@ from manifests.schema import (
     ROWS,
     WHITENING,
     check_columns,
+    check_metadata,
     check_pairs,
     check_rows,
+    check_whitening,
     parts,
     people,
 )
@@ -91,9 +93,10 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
         ManifestError: no manifest, one of another version, a broken rule, or crops of other rows.
     """
     recorded = crops.parts(manifest)
-    with pq.ParquetFile(manifest) as file:  # read_table would import all of pyarrow.dataset first
-        rows = file.read().replace_schema_metadata(None)
-    check_rows(rows)
+    with again(prepare(manifest)):
+        rows = read_table(manifest).replace_schema_metadata(None)
+    with _in(manifest, prepare(manifest)):
+        check_rows(rows)
     _check_parts(rows, recorded, manifest)
     if images:
         chunks = list(crops.stored(manifest, np.arange(len(rows))))
@@ -107,7 +110,19 @@ def read_metadata(manifest: Path) -> dict[str, Any]:
     Raises:
         ManifestError: no manifest, or one of another version.
     """
-    return {key: value for key, value in read_own(manifest, prepare(manifest)).items() if key != "faces"}
+    metadata = read_own(manifest, prepare(manifest))
+    with _in(manifest, prepare(manifest)):
+        check_metadata(metadata)
+    return {key: value for key, value in metadata.items() if key != "faces"}
+
+
+@contextmanager
+def _in(path: Path, command: str) -> Iterator[None]:
+    """Name in a refusal the file, and the command that makes it again."""
+    try:
+        yield
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}; make it again: {command}") from error
 
 
 def read_crop(manifest: Path) -> Crop:
@@ -268,8 +283,10 @@ def read_pairs(manifest: Path, fold: int, faces: pa.Table) -> dict[str, NDArray[
         ManifestError: no pairs, pairs that were drawn for other rows or folds than these, or such as break a rule.
     """
     check_pairs_source(manifest, faces)
-    pairs = pq.read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
-    check_pairs(pairs, faces)
+    with again(_make_folds(manifest)):
+        pairs = read_table(pairs_path(manifest), filters=[("fold", "=", fold)])
+    with _in(pairs_path(manifest), _make_folds(manifest)):
+        check_pairs(pairs, faces)
     return {name: pairs[name].to_numpy() for name in ("epoch", "anchor", "partner")}
 
 
@@ -302,6 +319,9 @@ def read_whitening(
             f"{path} was fitted on other faces ({', '.join(changed)} differ); fit it again with: "
             f"{_make_folds(manifest)}"
         )
-    table = pq.read_table(path)
+    with again(_make_folds(manifest)):
+        table = read_table(path)
+    with _in(path, _make_folds(manifest)):
+        check_whitening(table, metadata)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata

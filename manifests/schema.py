@@ -1,5 +1,8 @@
 """Columns of a manifest and of what stands beside it, and the rules that every one of them keeps."""
 
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from manifests.crop import DEFAULT_CROP as DEFAULT_CROP
 from manifests.crop import Crop as Crop
 from manifests.crop import crop_of as crop_of
 from manifests.errors import ManifestError as ManifestError
+from manifests.fields import Field, check_fields, mapping, of_type, share, text, whole
 
 VERSION = 3
 EXPRESSIONS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -74,6 +78,49 @@ WHITENING = pa.schema(
 )
 
 
+_PART = re.compile(r"part-\d{5}\.parquet")
+METADATA = (  # what a manifest says of itself
+    *map(mapping, ("crop", "summary", "protocol", "detector", "folds", "whitening", "groups")),
+    *map(text, ("title", "licence", "source", "command", "prepared_from", "summary.protocol", "protocol.name")),
+    of_type("summary.drawn", bool, "true or false"), *map(text, ("folds.by", "folds.rule")),
+    whole("folds.num_folds", 1, 126),
+    Field("whitening.kind", "zca, standardize or none", lambda kind: kind in ("zca", "standardize", "none")),
+    text("groups.embeddings"), share("groups.threshold", -1.0),
+    Field("crop", "a known size, align and color", lambda crop: _is_crop(crop)),
+    Field("faces", "parts, each with name, rows, sha256 and face_ids", lambda parts: _are_parts(parts)),
+)  # fmt: skip
+
+NUMBERS = (
+    Field("tail", "a number from 0", lambda value: isinstance(value, float) and 0 <= value < math.inf),
+    Field("epsilon", "a number above 0", lambda value: isinstance(value, float) and 0 < value < math.inf),
+)  # of whitening
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise ManifestError where a manifest says of itself what cannot be."""
+    check_fields(metadata, METADATA)
+
+
+def _is_crop(crop: dict[str, Any]) -> bool:
+    try:
+        Crop(**crop)
+    except (ManifestError, TypeError):  # another key
+        return False
+    return True
+
+
+def _are_parts(parts: Any) -> bool:
+    return isinstance(parts, list) and all(
+        isinstance(part, dict)
+        and part.keys() == {"name", "rows", "sha256", "face_ids"}
+        and all(isinstance(part[key], str) for key in ("name", "sha256", "face_ids"))
+        and _PART.fullmatch(part["name"]) is not None
+        and type(part["rows"]) is int
+        and part["rows"] > 0
+        for part in parts
+    )
+
+
 def check_images(faces: pa.Table, crop: Crop = DEFAULT_CROP) -> None:
     """Raise ManifestError where a usable face has no image of a crop's length.
 
@@ -96,6 +143,7 @@ def check_rows(faces: pa.Table) -> None:
     _refuse(
         faces, pc.and_(pc.invert(faces["usable"]), pc.is_null(faces["reason"])), "is not usable and gives no reason"
     )
+    _check_numbers(faces)
     counts = pc.value_counts(faces["face_id"]).flatten()
     if twice := counts[0].filter(pc.greater(counts[1], 1)).to_pylist():
         raise ManifestError(f"face_id {twice[0]!r} stands twice; {len(twice)} ids do")
@@ -111,9 +159,31 @@ def check_rows(faces: pa.Table) -> None:
         )
 
 
+def _check_numbers(faces: pa.Table) -> None:
+    """Raise ManifestError where a number is none, or out of its range."""
+    score = faces["score"]
+    unlike = pc.invert(pc.and_(pc.greater_equal(score, 0), pc.less_equal(score, 1)))  # nan, too
+    _refuse(faces, pc.fill_null(unlike, False), "has a score that is no number from 0 to 1")
+    _refuse(faces, pc.fill_null(pc.less(faces["frame"], 0), False), "has a frame below 0")
+    for name in ("box", "landmarks", "matrix"):
+        values = pc.list_flatten(faces[name])
+        if not pc.all(pc.is_finite(values)).as_py() and len(values):
+            rows = pc.list_parent_indices(faces[name]).filter(pc.invert(pc.is_finite(values)))
+            raise ManifestError(f"face {faces['face_id'][rows[0].as_py()].as_py()!r} has a {name} that is no number")
+    fold = faces["fold"]
+    _refuse(faces, pc.fill_null(pc.less(fold, 1), False), "has a fold below 1")
+    dealt = sorted(set(fold.drop_null().unique().to_pylist()))
+    if dealt != list(range(1, len(dealt) + 1)):
+        raise ManifestError(f"fold {dealt[-1]} is the last, but only {len(dealt)} folds have faces; expected 1, 2, ...")
+
+
 def check_pairs(pairs: pa.Table, faces: pa.Table) -> None:
     """Raise ManifestError unless every pair shares an expression, joins two people and lies in one training part."""
     check_columns(pairs, PAIRS)
+    for side in ("anchor", "partner"):
+        rows = pc.min_max(pairs[side]).as_py() if len(pairs) else {"min": 0, "max": 0}
+        if rows["min"] < 0 or rows["max"] >= max(len(faces), 1):
+            raise ManifestError(f"{side} {rows['min']} to {rows['max']}: expected rows from 0 to {len(faces) - 1}")
     usable, fold = np.array(faces["usable"]), faces["fold"].fill_null(0).to_numpy()
     expression, subject, sequence = (codes(faces[name]) for name in ("expression", "subject", "sequence"))
     last = fold.max(initial=0)
@@ -135,6 +205,17 @@ def check_pairs(pairs: pa.Table, faces: pa.Table) -> None:
                 row = int(rows.argmax())
                 ids = [faces["face_id"][int(side[row])].as_py() for side in (anchor, partner)]
                 raise ManifestError(f"pair {first + row} of fold {test_fold[row]}, {' and '.join(ids)}, {rule}")
+
+
+def check_whitening(table: pa.Table, metadata: Mapping[str, Any]) -> None:
+    """Raise ManifestError unless statistics are numbers, a mean first, and vectors of one length."""
+    check_columns(table, WHITENING)
+    check_fields(metadata, NUMBERS, [field.path for field in NUMBERS])
+    lengths = pc.unique(pc.list_value_length(table["vector"]))
+    finite = pc.all(pc.is_finite(pc.list_flatten(table["vector"]))).as_py() is True
+    variance = table["variance"].slice(1)
+    if len(lengths) != 1 or not finite or variance.null_count or not pc.all(pc.is_finite(variance)).as_py():
+        raise ManifestError("its vectors or variances are no numbers, or vectors differ in length")
 
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int32]:

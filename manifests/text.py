@@ -51,6 +51,15 @@ def printable_lines(text: object) -> str:
     return "\n".join(printable(line, max(len(line) * 10, 16)) for line in lines)
 
 
+def cell(value: object) -> object:
+    """Return a value as a table for people may hold it: text that a spreadsheet would run as a formula is quoted.
+
+    Source:
+        OWASP, CSV Injection: text that begins with =, +, -, @, a tab or a carriage return.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def _visible(character: str) -> str:
     if character.isprintable():
         return character

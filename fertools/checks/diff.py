@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from manifests import faces as crops
 from manifests import files
+from manifests.parquet import read_table
 from manifests.schema import ManifestError
 
 EXAMPLES = 5  # rows of a column that are shown
@@ -100,7 +101,7 @@ def _changes(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> It
 
 
 def _ids(manifest: Path) -> pa.Array:
-    ids = pq.read_table(manifest, columns=["face_id"])["face_id"].combine_chunks()
+    ids = read_table(manifest, ["face_id"])["face_id"].combine_chunks()
     if len(pc.unique(ids)) < len(ids):
         raise ManifestError(f"{manifest}: a face_id stands twice, so that rows cannot be told apart; prepare it again")
     return ids
@@ -109,7 +110,7 @@ def _ids(manifest: Path) -> pa.Array:
 def _column(manifest: Path, name: str) -> pa.ChunkedArray:
     """Return a column; of the images the hash of their bytes and paths."""
     if name != "image":
-        return pq.read_table(manifest, columns=[name])[name]
+        return read_table(manifest, [name])[name]
     hashes: list[bytes | None] = []
     for images in crops.stored(manifest, np.arange(pq.read_metadata(manifest).num_rows)):
         hashes += map(_hash, images.to_pylist())

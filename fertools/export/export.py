@@ -24,6 +24,7 @@ from fertools.export import croissant
 from fertools.export.formats import FORMATS, PARTS, Exported, Part
 from manifests import faces as crops
 from manifests import files, schema
+from manifests.lock import only_writer
 from manifests.parquet import atomic_parquet
 from manifests.provenance import commit
 
@@ -97,17 +98,18 @@ def whole_folder(out: Path) -> Iterator[Path]:
         found = f"holds {', '.join(sorted(path.name for path in out.iterdir())[:5])}" if out.is_dir() else "is a file"
         raise ExportError(f"{out} {found}; remove it, or name another folder with --out")
     part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with only_writer(out, out.with_name(f".{out.name}.lock")):
+        shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
+        try:
+            part.mkdir(parents=True)
+            yield part
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
+        except OSError as error:
+            raise ExportError(f"{out} cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _parts(faces: pa.Table, metadata: dict[str, Any], fold: int | None) -> tuple[str, NDArray[np.str_]]:
@@ -171,10 +173,10 @@ def _sha256(faces: pa.Table) -> str:
 
 def terms(metadata: dict[str, Any]) -> str:
     """Return under which terms the images of a manifest may be used."""
-    title = metadata["title"]
+    title = metadata.get("title", "a dataset that is not named")
     if metadata["summary"]["drawn"]:
         return f"Faces drawn by code (fertools draw), a stand-in for {title}: not the dataset, and they show nobody."
-    return f"{title}. Licence: {metadata['licence']}. Source: {metadata['source']}"
+    return f"{title}. Licence: {metadata.get('licence', 'not known')}. Source: {metadata.get('source', 'not known')}"
 
 
 def command(exported: Exported) -> str:

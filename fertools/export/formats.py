@@ -25,6 +25,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.crop import Crop
 from manifests.parquet import atomic_parquet
+from manifests.text import cell
 
 PARTS = ("train", "validation", "test", "rest")  # rest: what takes no part, with the reason
 PARQUET_SHARD = 20_000  # faces: 420 MB with pixels, as much of larger ones
@@ -198,7 +199,7 @@ def _tables(out: Path, place: Callable[[str, Mapping[str, Any]], str]) -> Iterat
 
 
 def _text(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, list) else value
+    return " ".join(map(str, value)) if isinstance(value, list) else cell(value)
 
 
 def _rows(faces: pa.Table) -> list[dict[str, Any]]:

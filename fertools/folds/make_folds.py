@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fertools.folds import assign, listed, pairs
 from fertools.folds.whitening import EPSILON, MAX_FACES, MAX_RANK, centre, fit_zca
 from manifests import files, schema
+from manifests.lock import manifest_writer
 from manifests.provenance import column_sha256
 
 NUM_EPOCHS = 100  # as many as DICE-FER trains (section 5.3)
@@ -55,24 +56,26 @@ def make_folds(
     Raises:
         FoldError: a face without subject, no groups, no official split, or fewer people than folds.
         WhiteningError: a training part too small to fit.
+        ManifestError: something cannot be written, or another process writes it.
     """
-    metadata, stored = files.read_metadata(manifest), files.read(manifest)
-    by = by or metadata.get("protocol", {}).get("folds", "subject")
-    if dealt:
-        by = "official" if dealt.parts else "list"
-    faces = _with_column(stored, "split", dealt.parts) if dealt and dealt.parts else stored
-    folds = dealt.folds if dealt and dealt.folds else _deal(faces, num_folds, by, seed)
-    faces = _with_column(faces, "fold", folds)
-    training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
-    made = {
-        "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
-        "whitening": {"kind": whitening, "epsilon": EPSILON, "max_rank": MAX_RANK},
-    }
-    if metadata | made != metadata or not faces.equals(stored):
-        files.write_rows(faces, manifest, metadata | made)
-    _whiten(manifest, training if whitening == "zca" else {}, seed)
-    _draw_pairs(manifest, faces, training, seed)
-    return _describe(faces, training)
+    with manifest_writer(manifest):
+        metadata, stored = files.read_metadata(manifest), files.read(manifest)
+        by = by or metadata.get("protocol", {}).get("folds", "subject")
+        if dealt:
+            by = "official" if dealt.parts else "list"
+        faces = _with_column(stored, "split", dealt.parts) if dealt and dealt.parts else stored
+        folds = dealt.folds if dealt and dealt.folds else _deal(faces, num_folds, by, seed)
+        faces = _with_column(faces, "fold", folds)
+        training = {fold: schema.parts(faces, fold)["train"] for fold in range(1, schema.num_folds(faces) + 1)}
+        made = {
+            "folds": {"num_folds": len(training), "by": by, "rule": RULES[by].replace("num_folds", str(num_folds))},
+            "whitening": {"kind": whitening, "epsilon": EPSILON, "max_rank": MAX_RANK},
+        }
+        if metadata | made != metadata or not faces.equals(stored):
+            files.write_rows(faces, manifest, metadata | made)
+        _whiten(manifest, training if whitening == "zca" else {}, seed)
+        _draw_pairs(manifest, faces, training, seed)
+        return _describe(faces, training)
 
 
 def _with_column(faces: pa.Table, name: str, values: Sequence[object]) -> pa.Table:

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fertools.datasets.protocols import Selected
 from manifests import faces as crops
 from manifests import schema
-from manifests.parquet import atomic_parquet
+from manifests.errors import ManifestError
+from manifests.parquet import atomic_parquet, read_table
 from manifests.text import storable
 
 _STATE = [pa.field("key", pa.binary(16)), pa.field("size", pa.int64()), pa.field("mtime_ns", pa.int64())]
@@ -103,10 +103,7 @@ def gather(rows: Sequence[Row], columns: Sequence[str]) -> pa.Table:
         rows: where they lie.
         columns: of the schema of rows.
     """
-    tables = [
-        pq.read_table(file, columns=list(columns)).take(numbers).replace_schema_metadata(None)
-        for file, numbers in _by_file(rows)
-    ]
+    tables = [read_table(file, columns).take(numbers).replace_schema_metadata(None) for file, numbers in _by_file(rows)]
     return pa.concat_tables(tables).take(_order(rows))
 
 
@@ -122,7 +119,7 @@ def gather_images(rows: Sequence[Row], manifest: Path) -> pa.Array:
         if file == manifest:
             arrays += crops.stored(manifest, np.array(numbers))
         else:
-            arrays.append(pq.read_table(file, columns=["image"])["image"].combine_chunks().take(numbers))
+            arrays.append(read_table(file, ["image"])["image"].combine_chunks().take(numbers))
     return pa.concat_arrays(arrays).take(_order(rows))
 
 
@@ -170,8 +167,8 @@ def remove_others(manifest: Path, prepared_from: str) -> None:
 def of_manifest(manifest: Path, prepared_from: str) -> dict[bytes, Row]:
     """Return the rows of a manifest; none where its ledger is missing or damaged."""
     try:
-        table = pq.read_table(path(manifest, prepared_from))
-    except (OSError, pa.ArrowInvalid):
+        table = read_table(path(manifest, prepared_from))
+    except ManifestError:
         return {}
     return _rows(manifest, table, table["digest"].to_pylist()) if table.schema.names == LEDGER.names else {}
 
@@ -182,8 +179,8 @@ def of_parts(parts: Iterable[Path]) -> dict[bytes, Row]:
     names = ["source_sha256", "reason"]
     for part in parts:
         try:
-            table = pq.read_table(part, columns=[field.name for field in _STATE] + names)
-        except (OSError, pa.ArrowInvalid):
+            table = read_table(part, [field.name for field in _STATE] + names)
+        except ManifestError:
             part.unlink()
             continue
         found |= _rows(part, table, [digest(row) for row in table.select(names).to_pylist()])

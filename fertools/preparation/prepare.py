@@ -30,6 +30,7 @@ from fertools.preparation.engines.attempts import Result, Step
 from fertools.preparation.previous import PreviousManifest
 from fertools.preparation.seal import PREPARED, seal
 from manifests import atomic, files, schema
+from manifests.lock import manifest_writer
 from manifests.provenance import commit
 from manifests.text import printable, storable
 
@@ -58,7 +59,8 @@ class Summary:
     expected: int | None  # images that the protocol takes from a complete copy
     drawn: bool  # a stand-in made by `fertools draw`
     notes: list[str] = field(default_factory=list)  # how labels, names and people were read, where that is not plain
-    up_to_date: bool = False  # the manifest was there, made from the same files and options
+    up_to_date: bool = False  # the manifest was there, made from the same files and options, and whole
+    repaired: list[str] = field(default_factory=list)  # parts of its crops that were damaged, and are as they were
 
 
 def prepare(
@@ -100,7 +102,7 @@ def prepare(
         DatasetError: the raw folder is not what its adapter expects.
         PrepareError: no image or no landmark is left.
         OverwriteError: a manifest is in the way that is only replaced with `overwrite`.
-        ManifestError: something cannot be written.
+        ManifestError: something cannot be written, or another process writes it.
     """
     chosen = protocols.find(dataset.name, protocol_name)
     items = list(survey(dataset, raw, labels, recode))
@@ -109,34 +111,38 @@ def prepare(
     manifest = files.manifest_path(manifests, dataset.name)
     place = None if published else detector.pick_detector_device(device)
     about = _about(dataset, chosen, place, crop)
-    previous = PreviousManifest.read(manifest, overwrite, check_hashes)
-    if not overwrite:
-        previous.check_options(about)
-
-    parts = manifests / f".{dataset.name}.parts"
-    jobs = _jobs(dataset, raw, selected, about, published)
-
-    def run(step: Step, jobs: Sequence[ledger.Job]) -> Iterator[Result]:
-        return engine.run(step, chunks.cut(jobs), gpu=str(place).startswith("cuda"))
-
-    rows = previous.sound_rows | ledger.of_parts(parts.glob("*.parquet"))
-    rows = _still_holding(jobs, rows, partial(run, partial(chunks.digests, dataset.name, raw.absolute())), check_hashes)
-    if not overwrite:
-        previous.check_loss(jobs, rows)
-    step = partial(chunks.make_part, parts.absolute(), dataset.name, raw.absolute(), place, crop)
-    rows |= _make(jobs, rows, partial(run, step), parts, dataset.name, progress)
-
-    faces = ledger.gather([rows[job.key] for job in jobs], PREPARED)
-    summary = _summary(dataset, chosen, raw, found, selected, faces)
-    summary = replace(summary, notes=[item.text for item in items if isinstance(item, Note)])
-    about |= {"summary": _as_read(asdict(summary)), "prepared_from": ledger.fingerprint(jobs, rows)}
-    if not previous.holds(faces, about):
+    with manifest_writer(manifest):
+        previous = PreviousManifest.read(manifest, overwrite)
         if not overwrite:
-            previous.refuse("its rows change")
-        previous = replace(previous, metadata={})
-    up_to_date = seal(previous, jobs, rows, faces, about)
-    shutil.rmtree(parts, ignore_errors=True)
-    return replace(summary, manifest=str(manifest), up_to_date=up_to_date)
+            previous.check_options(about)
+
+        parts = manifests / f".{dataset.name}.parts"
+        jobs = _jobs(dataset, raw, selected, about, published)
+
+        def run(step: Step, jobs: Sequence[ledger.Job]) -> Iterator[Result]:
+            return engine.run(step, chunks.cut(jobs), gpu=str(place).startswith("cuda"))
+
+        rows = previous.sound_rows | ledger.of_parts(parts.glob("*.parquet"))
+        rows = _still_holding(
+            jobs, rows, partial(run, partial(chunks.digests, dataset.name, raw.absolute())), check_hashes
+        )
+        if not overwrite:
+            previous.check_loss(jobs, rows)
+        step = partial(chunks.make_part, parts.absolute(), dataset.name, raw.absolute(), place, crop)
+        rows |= _make(jobs, rows, partial(run, step), parts, dataset.name, progress)
+
+        faces = ledger.gather([rows[job.key] for job in jobs], PREPARED)
+        summary = _summary(dataset, chosen, raw, found, selected, faces)
+        summary = replace(summary, notes=[item.text for item in items if isinstance(item, Note)])
+        about |= {"summary": _as_read(asdict(summary)), "prepared_from": ledger.fingerprint(jobs, rows)}
+        if not previous.holds(faces, about):
+            if not overwrite:
+                previous.refuse("its rows change")
+            previous = replace(previous, metadata={})
+        up_to_date = seal(previous, jobs, rows, faces, about)
+        shutil.rmtree(parts, ignore_errors=True)
+        repaired = list(previous.damaged) if up_to_date else []
+        return replace(summary, manifest=str(manifest), up_to_date=up_to_date and not repaired, repaired=repaired)
 
 
 def _select(
@@ -280,6 +286,7 @@ def describe(summary: Summary) -> str:
         f"  {summary.found} found = {summary.usable} usable + {summary.outside} outside the protocol "
         f"+ {len(summary.quarantined)} quarantined",
     ]
+    lines += [f"  {name} was damaged, and is made again" for name in summary.repaired]
     lines += [f"    {line}" for line in grouped((item["path"], item["reason"]) for item in summary.quarantined)]
     lines += [f"  {printable(note, 1000)}" for note in summary.notes]
     if summary.drawn:

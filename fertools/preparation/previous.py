@@ -27,16 +27,16 @@ class PreviousManifest:
     manifest: Path
     metadata: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[int, crops.Part] = field(default_factory=dict)  # of its crops, those that are sound, by index
+    damaged: Sequence[str] = ()  # names of the others
     rows: Mapping[bytes, ledger.Row] = field(default_factory=dict)  # in its order; none where its ledger is missing
 
     @classmethod
-    def read(cls, manifest: Path, overwrite: bool, check_hashes: bool) -> "PreviousManifest":
-        """Read what there is, once parts that an interrupted preparation has written are in their places.
+    def read(cls, manifest: Path, overwrite: bool) -> "PreviousManifest":
+        """Read every byte of what there is, once parts that an interrupted preparation has written are in their places.
 
         Args:
             manifest: where it lies.
             overwrite: take one that cannot be read for none.
-            check_hashes: look for damage in every byte of the crops, not only in their order.
 
         Raises:
             ManifestError: it is no manifest, or one of another version.
@@ -45,14 +45,17 @@ class PreviousManifest:
             return cls(manifest)
         try:
             metadata = files.read_metadata(manifest)
+            files.read(manifest)
             crops.settle(manifest)
         except schema.ManifestError:
             if overwrite:
                 return cls(manifest)
             raise
-        is_sound = crops.is_unchanged if check_hashes else crops.is_in_order
-        parts = {i: part for i, part in enumerate(crops.parts(manifest)) if is_sound(manifest, part)}
-        return cls(manifest, metadata, parts, ledger.of_manifest(manifest, metadata.get("prepared_from", "")))
+        recorded = dict(enumerate(crops.parts(manifest)))
+        sound = {index: part for index, part in recorded.items() if crops.is_unchanged(manifest, part)}
+        damaged = [part.name for index, part in recorded.items() if index not in sound]
+        rows = ledger.of_manifest(manifest, metadata.get("prepared_from", ""))
+        return cls(manifest, metadata, sound, damaged, rows)
 
     @property
     def sound_rows(self) -> dict[bytes, ledger.Row]:

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from fertools.preparation import ledger
 from fertools.preparation.previous import ADDED, PreviousManifest
-from manifests import atomic, files, schema
 from manifests import faces as crops
+from manifests import files, schema
 
 PREPARED = [name for name in schema.ROWS.names if name not in ADDED]  # columns that a preparation makes
 
@@ -44,7 +44,6 @@ def seal(
     else:
         files.write_rows(files.read(manifest) if same else _without_added(faces), manifest, metadata, parts)
     ledger.remove_others(manifest, metadata["prepared_from"])
-    atomic.remove_leftovers(manifest.parent, manifest.name)
     return up_to_date
 
 

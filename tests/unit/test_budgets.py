@@ -8,13 +8,18 @@ EQUAL = {"steps": 4650, "faces": 144_600, "updates": 9300, "processor_seconds": 
 
 
 class Scored(Run):
-    """A run of which only its scores are read."""
+    """A run of two stages, of which the first trains the code; only its budget is read."""
 
     def __init__(self, budget):
-        self.budget = budget
+        stages = {"expression": 1, "classifier": 0}
+        seconds = {} if budget is None else {"processor_seconds": budget.pop("processor_seconds")}
+        self.files = {
+            "scores.json": {"budget": budget},
+            "provenance.json": {"budget": {stage: seconds | {"trains_code": code} for stage, code in stages.items()}},
+        }
 
-    def read_json(self, _):
-        return {} if self.budget is None else {"budget": self.budget}
+    def read_json(self, name):
+        return self.files[name]
 
 
 def budget(**changed):
@@ -33,7 +38,8 @@ def test_processor_seconds_are_the_machines_and_mark_nothing():
 
 
 def test_a_budget_is_the_mean_over_runs_and_empty_where_one_has_not_recorded_it():
-    both = [Scored(EQUAL), Scored(EQUAL | {"steps": 4652})]
+    both = [Scored(EQUAL | {}), Scored(EQUAL | {"steps": 4652})]
+    assert budget_of(both).processor_seconds == 300
     assert budget_of(both).steps == 4651 and len(cells(both)) == len(COLUMNS)
     assert cells([*both, Scored(None)]) == [Cell()] * len(COLUMNS) and budget_of([]) == Budget()
 

@@ -83,13 +83,13 @@ def test_images_of_a_slice_are_the_slices(make_faces):
 def test_folds_are_filled_in_and_nothing_else_changes(manifest):
     before, part = files.read(manifest, images=True), crops.folder(manifest) / "part-00000.parquet"
     written = part.stat().st_mtime_ns
-    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": 7})
+    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": {"num_folds": 7}})
     after = files.read(manifest, images=True)
     assert after["fold"].to_pylist() == [row % 7 + 1 for row in range(2300)]
     assert after.drop_columns("fold").equals(before.drop_columns("fold"))
-    assert files.read_metadata(manifest) == {"folds": 7} and part.stat().st_mtime_ns == written
+    assert files.read_metadata(manifest) == {"folds": {"num_folds": 7}} and part.stat().st_mtime_ns == written
     written = manifest.stat().st_mtime_ns
-    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": 7})
+    files.write_column(manifest, "fold", [row % 7 + 1 for row in range(2300)], {"folds": {"num_folds": 7}})
     assert manifest.stat().st_mtime_ns == written
 
 

@@ -238,16 +238,17 @@ def evaluate(
         from trainer.runs.run import load_run
 
         trained = load_run(run)
-        method, data = library.load(trained, manifests_dir, pick_device(device))
-        if on:
-            scores = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
-            text = run_report.elsewhere(on, scores)
-        else:
-            scores = run_report.judge_and_report(trained, method, data)
-            text = run_report.text(scores)
-        if thorough:
-            scores["examination"] = library.examine(trained, method, data, factors)
-            text += "\n" + run_report.examination(scores["examination"])
+        with trained.writer():
+            method, data = library.load(trained, manifests_dir, pick_device(device))
+            if on:
+                scores = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
+                text = run_report.elsewhere(on, scores)
+            else:
+                scores = run_report.judge_and_report(trained, method, data)
+                text = run_report.text(scores)
+            if thorough:
+                scores["examination"] = library.examine(trained, method, data, factors)
+                text += "\n" + run_report.examination(scores["examination"])
         typer.echo(json.dumps(scores) if as_json else text)
 
 

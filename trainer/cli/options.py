@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from manifests.errors import ManifestError
+from manifests.text import printable_lines
 from trainer.errors import TrainerError
 
 RUNS, MANIFESTS = Path("runs"), Path("manifests")
@@ -32,7 +33,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (TrainerError, ManifestError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable_lines(error)}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to resume", err=True)

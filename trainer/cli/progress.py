@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from manifests.text import printable, printable_lines
+
 
 @contextmanager
 def progress_bars(title: str) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
@@ -63,7 +65,8 @@ class JobBars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
         for title, error in self._errors.items():
-            typer.echo(f"error: {title}: {error}" if self._num_jobs > 1 else f"error: {error}", err=True)
+            told = f"{printable(title)}: {printable_lines(error)}" if self._num_jobs > 1 else printable_lines(error)
+            typer.echo(f"error: {told}", err=True)
 
     def started(self, title: str, stages: tuple[str, ...]) -> None:
         """Show a bar for a job."""

@@ -5,10 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from manifests import faces as crops
 from manifests import files
+from manifests.parquet import read_table
 from manifests.provenance import column_hashes, differing, file_sha256
 
 COLUMNS = ("face_id", "usable", "expression", "subject", "sequence", "split", "fold")
@@ -27,8 +26,7 @@ def faces_read(manifest: Path, columns: tuple[str, ...] = COLUMNS) -> dict[str, 
 
 @lru_cache(maxsize=64)
 def _column_hashes(manifest: Path, columns: tuple[str, ...], *_: int) -> dict[str, str]:
-    with pq.ParquetFile(manifest) as file:
-        return column_hashes(file.read(list(columns)), columns)
+    return column_hashes(read_table(manifest, columns), columns)
 
 
 def pairs_read(manifest: Path) -> dict[str, str]:

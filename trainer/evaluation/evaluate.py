@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from manifests import files, schema
+from manifests.parquet import atomic_parquet
 from trainer.data.augment import VARIANTS
 from trainer.data.fold_data import FoldData, shown_in, upright
 from trainer.data.provenance import changed
@@ -30,10 +30,11 @@ from trainer.evaluation.metrics.retrieval import retrieval
 from trainer.evaluation.metrics.robustness import robustness
 from trainer.methods import build, find_method
 from trainer.methods.base import Method
-from trainer.runs.atomic import whole_file
+from trainer.runs.atomic import writing
 from trainer.runs.run import Run, RunError
 
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
+PATIENCE = 60.0  # s that another evaluation of the same run may take to write
 LABELS = ("face_id", "expression", "subject", "sequence", "source")
 
 
@@ -113,9 +114,10 @@ def _labels(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 def open_test(run: Run, data: FoldData) -> None:
     """Open the test part, which the run records."""
-    opened = run.read_json("provenance.json")
-    opened["test_opened"].append(datetime.now(UTC).isoformat(timespec="seconds"))
-    run.write_json("provenance.json", opened)
+    with run.writer(PATIENCE):
+        opened = run.read_json("provenance.json")
+        opened["test_opened"].append(datetime.now(UTC).isoformat(timespec="seconds"))
+        run.write_json("provenance.json", opened)
     data.open_test()
 
 
@@ -202,8 +204,9 @@ def _write_predictions(
         "predicted": predicted
     }
     columns |= {f"p_{expression}": probabilities[:, place] for place, expression in enumerate(expressions)}
-    with whole_file(run.folder / name) as part:
-        pq.write_table(pa.table(columns), part)
+    table = pa.table(columns)
+    with writing(run.folder / name), atomic_parquet(run.folder / name, table.schema, {}) as writer:
+        writer.write_table(table)
 
 
 # --- what takes longer, and is asked for
@@ -241,7 +244,8 @@ def examine(run: Run, method: Method, data: FoldData, factors: Path | None = Non
             for name, factor in known.items()
         },
     }
-    run.write_json("examination.json", examined)
+    with run.writer(PATIENCE):
+        run.write_json("examination.json", examined)
     return examined
 
 
@@ -297,8 +301,8 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
-    _write_predictions(
-        run, outputs, _probabilities(outputs.logits), predicted, data.expressions, f"predictions-on-{name}.parquet"
-    )
-    run.write_json(f"scores-on-{name}.json", scores)
+    probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"
+    with run.writer(PATIENCE):
+        _write_predictions(run, outputs, probabilities, predicted, data.expressions, file)
+        run.write_json(f"scores-on-{name}.json", scores)
     return scores

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -70,35 +69,36 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
     _refuse(run, form, precision)
     out = out or run.folder / "-".join(["export", form, *([] if precision == "fp32" else [precision])])
     _refuse_foreign(out)
-    method, data = evaluate.load(run, manifests, torch.device("cpu"))
-    model = of_run(run, method, data)
-    evaluate.open_test(run, data)
-    with whole_folder(out) as folder:
-        write_model(folder, model.network, model.config)
-        answers = {WEIGHTS: module(read(folder, data.device).network)}
-        if form in GRAPHS:
-            answers[GRAPHS[form]] = graph(folder, model.network, form, precision, data.pictures("validation"))
-        agreements = {name: _agreement(module(model.network), each, run, data) for name, each in answers.items()}
-        for name, found in agreements.items():
-            if found["largest_difference"] > TOLERANCE and precision == "fp32":
-                raise ExportError(
-                    f"{name} gives other probabilities than {run.folder}, by up to {found['largest_difference']:.1e}; "
-                    "nothing was written; --format safetensors needs no graph"
-                )
-        recorded = np.log(np.maximum(_recorded(run, data, data.expressions), np.finfo(np.float32).tiny))
-        written = Exported(
-            out=str(out), format=form, precision=precision,
-            files={
-                path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-                for path in sorted(folder.iterdir())
-            },
-            calibration=model.config["calibration"],
-            calibration_of_test=compare(
-                recorded, data.column("test", "expression"), data.expressions, model.network.temperature
-            ),
-            agreement=agreements[GRAPHS.get(form, WEIGHTS)],
-        )  # fmt: skip
-        write_whole(folder / CARD, _card(run, data, written))
+    with run.writer():
+        method, data = evaluate.load(run, manifests, torch.device("cpu"))
+        model = of_run(run, method, data)
+        evaluate.open_test(run, data)
+        with whole_folder(out) as folder:
+            write_model(folder, model.network, model.config)
+            answers = {WEIGHTS: module(read(folder, data.device).network)}
+            if form in GRAPHS:
+                answers[GRAPHS[form]] = graph(folder, model.network, form, precision, data.pictures("validation"))
+            agreements = {name: _agreement(module(model.network), each, run, data) for name, each in answers.items()}
+            for name, found in agreements.items():
+                if found["largest_difference"] > TOLERANCE and precision == "fp32":
+                    raise ExportError(
+                        f"{name} gives other probabilities than {run.folder}, by up to "
+                        f"{found['largest_difference']:.1e}; nothing was written; --format safetensors needs no graph"
+                    )
+            recorded = np.log(np.maximum(_recorded(run, data, data.expressions), np.finfo(np.float32).tiny))
+            written = Exported(
+                out=str(out), format=form, precision=precision,
+                files={
+                    path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+                    for path in sorted(folder.iterdir())
+                },
+                calibration=model.config["calibration"],
+                calibration_of_test=compare(
+                    recorded, data.column("test", "expression"), data.expressions, model.network.temperature
+                ),
+                agreement=agreements[GRAPHS.get(form, WEIGHTS)],
+            )  # fmt: skip
+            write_whole(folder / CARD, _card(run, data, written))
     return written
 
 
@@ -172,7 +172,7 @@ def _agreement(original: Answer, answer: Answer, run: Run, data: FoldData) -> di
 
 def _recorded(run: Run, data: FoldData, expressions: list[str]) -> NDArray[np.float32]:
     """Return the probabilities of the test faces that the run has written down, in the order of the data."""
-    table = pq.read_table(run.folder / "predictions.parquet")
+    table = run.read_table("predictions.parquet")
     place = {face_id: row for row, face_id in enumerate(table["face_id"].to_pylist())}
     rows = [place[face_id] for face_id in data.column("test", "face_id")]
     return np.stack([table[f"p_{name}"].to_numpy()[rows] for name in expressions], axis=1)

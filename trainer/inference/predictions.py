@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from manifests.text import cell, printable
 from trainer.errors import TrainerError
 from trainer.inference.photos import Photo
 
@@ -73,7 +74,7 @@ def line(row: Row) -> str:
     """Return a row to read."""
     at = "" if row["frame"] is None else f"  frame {row['frame']}, {row['time']:.2f} s"
     box = ",".join(f"{row[edge]:.0f}" for edge in EDGES)
-    return f"{row['path']}{at}  face {row['face']} at {box}: {row['expression']} {row['probability']:.3f}"
+    return f"{printable(row['path'])}{at}  face {row['face']} at {box}: {row['expression']} {row['probability']:.3f}"
 
 
 # --- tables
@@ -89,7 +90,7 @@ def _csv(path: Path, names: pa.Schema) -> Iterator[Write]:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names.names, lineterminator="\n")
         writer.writeheader()
-        yield writer.writerows
+        yield lambda found: writer.writerows({name: cell(value) for name, value in row.items()} for row in found)
 
 
 @contextmanager

@@ -11,27 +11,58 @@ They start, save and finish the run at the same time.
 
 import hashlib
 import json
-import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from manifests.atomic import remove_leftovers
+from manifests.atomic import make_folder, remove_leftovers, rename
+from manifests.errors import ManifestError
+from manifests.fields import Field, check_fields, mapping, of_type, share, text, whole
+from manifests.lock import MOMENT, only_writer
+from manifests.parquet import read_table
 from manifests.provenance import differing
 from trainer.errors import TrainerError
-from trainer.runs.atomic import whole_file, write_tensors, write_whole, writing
+from trainer.runs.atomic import (
+    damage_of_tensors,
+    is_sealed_well,
+    is_usable,
+    sealed_json,
+    whole_file,
+    write_tensors,
+    write_whole,
+    writing,
+)
 from trainer.runs.checkpoint import Checkpoint
 from trainer.runs.distributed import all_gather, barrier, rank, refuse_difference, world_size
 
+FIELDS = {  # of its JSON files, what values must be; scores on another dataset have theirs on top
+    "config": (
+        *map(text, ("method", "preset", "dataset")), mapping("settings"), whole("fold", 1, 126), whole("seed", 0),
+        Field("expressions", "a list of names", lambda names: isinstance(names, list) and {*map(type, names)} <= {str}),
+    ),
+    "provenance": (
+        text("device"), mapping("data"), mapping("data.read"), of_type("test_opened", list, "a list of times"),
+    ),
+    "scores": tuple(
+        make(below + name)
+        for below in ("", "classification.")
+        for make, names in (
+            (share, ("accuracy", "macro_f1", "balanced_accuracy", "macro_precision", "macro_recall", "chance")),
+        )
+        for name in names
+    ) + (whole("classification.correct", 0), whole("classification.faces", 0)),
+}  # fmt: skip
 CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # kept while training; the newest first
 
 
@@ -48,6 +79,27 @@ class Run:
         self._best: dict[str, Tensor] = {}
         self._broken: set[str] = set()  # checkpoints
         self._events: Path | None = None
+
+    @contextmanager
+    def writer(self, patience: float = MOMENT) -> Iterator[None]:
+        """Be the only process that writes the folder; what dead writers left there is removed. Of ranks, 0 is.
+
+        Args:
+            patience: how long another one is waited for, s.
+
+        Raises:
+            LockedError: another process writes it.
+            WriteError: it cannot be written.
+        """
+        if rank() > 0:
+            yield
+            return
+        with writing(self.folder):
+            make_folder(self.folder)
+        with only_writer(self.folder, self.folder / ".lock", patience) as outermost:
+            if outermost:
+                remove_leftovers(self.folder)
+            yield
 
     # --- settings and provenance
 
@@ -80,10 +132,9 @@ class Run:
                 raise RunError(
                     f"{self.folder} holds another run ({'; '.join(what)}); delete it, or choose --runs or --seed"
                 )
-            remove_leftovers(self.folder)
         else:
             with writing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
             self.write_json("provenance.json", provenance | {"test_opened": []})
             self.write_json("config.json", config)
         self._record_world_size()
@@ -100,21 +151,39 @@ class Run:
         """Whether it is trained and judged."""
         return (self.folder / "scores.json").exists()
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Return one of its JSON files.
+    def read_json(self, name: str, required: Sequence[str] = ()) -> dict[str, Any]:
+        """Return one of its JSON files, checked.
+
+        Args:
+            name: of the file.
+            required: paths of values that must be there, `classification.accuracy`.
 
         Raises:
-            RunError: it is missing, or not valid JSON.
+            RunError: it is missing, damaged or changed by hand, or holds what cannot be.
         """
         try:
-            values: dict[str, Any] = json.loads((self.folder / name).read_text())
+            values: Any = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(
                 f"{self.folder} has no {name}: it is not a run, or not finished; trainer fit makes one"
             ) from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{self.folder / name} is not valid JSON: {error}") from error
+        except OSError as error:
+            raise RunError(f"{self.folder / name} cannot be read ({error.strerror or error})") from error
+        except ValueError as error:
+            raise RunError(f"{self.folder / name} is not valid JSON: {error}; {self._again(name)}") from error
+        if not isinstance(values, dict) or not is_sealed_well(values):
+            raise RunError(f"{self.folder / name} is damaged, or was changed by hand; {self._again(name)}")
+        try:
+            check_fields(values, FIELDS.get(name.partition(".")[0].partition("-on-")[0], ()), required)
+        except ManifestError as error:
+            raise RunError(f"{self.folder / name}: {error}; {self._again(name)}") from error
         return values
+
+    def _again(self, name: str) -> str:
+        """Return what to do about a damaged file, in words."""
+        if name.startswith(("scores", "examination")):
+            return f"judge the run again: trainer evaluate {self.folder}"
+        return f"bring it back from a copy, or delete {self.folder} and train again"
 
     def value(self, name: str, *path: str) -> float:
         """Return a number from one of its JSON files.
@@ -132,9 +201,20 @@ class Run:
             value = value[key]
         return float(value)
 
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one of its tables, or some of its columns.
+
+        Raises:
+            RunError: it is missing or damaged, or has no such column.
+        """
+        try:
+            return read_table(self.folder / name, columns)
+        except ManifestError as error:
+            raise RunError(f"{error}; write it again: trainer evaluate {self.folder}") from error
+
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write one of its JSON files, on rank 0."""
-        self.write_text(name, json.dumps(values, indent=1) + "\n")
+        self.write_text(name, sealed_json(values))
 
     def write_text(self, name: str, text: str) -> None:
         """Write one of its text files, on rank 0."""
@@ -195,7 +275,7 @@ class Run:
                 saved = self._read(name)
             except FileNotFoundError:
                 continue
-            except (SafetensorError, OSError) as error:
+            except (SafetensorError, OSError, ValueError, KeyError) as error:
                 broken[name] = f"{self.folder / name} is not complete ({error})"
                 continue
             if broken:
@@ -210,9 +290,11 @@ class Run:
     def _read(self, name: str) -> Checkpoint:
         """Return a checkpoint. Not mapped into memory: the file would then stay on the disk after its removal."""
         data = (self.folder / name).read_bytes()
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return Checkpoint.unpack(tensors, header["__metadata__"])
+        tensors, metadata = load(data), _metadata(data)
+        if damage := damage_of_tensors(tensors, metadata):
+            raise ValueError(f"it {damage}")
+        metadata.pop("sha256", None)
+        return Checkpoint.unpack(tensors, metadata)
 
     def save_best(self, module: nn.Module) -> None:
         """Keep the weights as the best so far, in memory and in checkpoints."""
@@ -224,8 +306,9 @@ class Run:
         self._best = {}
 
     def finish_training(self, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
-        """Write the final weights, with metadata in the file's header, and delete the checkpoints."""
-        self._save(module.state_dict(), "weights.safetensors", metadata or {})
+        """Write the final weights, with metadata and the config's hash in the header, and delete the checkpoints."""
+        metadata = (metadata or {}) | ({"config_sha256": self._config_sha256()} if self._has_config else {})
+        self._save(module.state_dict(), "weights.safetensors", metadata)
         self._drop_checkpoints()
 
     def _drop_checkpoints(self) -> None:
@@ -237,17 +320,31 @@ class Run:
         """Load the final weights, all or those of some submodules.
 
         Raises:
-            RunError: there are none, or they do not fit the module.
+            RunError: there are none, they are damaged, of another config, or do not fit the module.
         """
         path = self._trained_weights()
         try:
-            weights = load_file(path)
+            data = path.read_bytes()
+            weights, metadata = load(data), _metadata(data)
+            if damage := damage_of_tensors(weights, metadata):
+                raise RunError(f"{path} {damage}; {self._again(path.name)}")
+            if self._has_config and metadata.get("config_sha256", "") not in ("", self._config_sha256()):
+                raise RunError(f"{path} was trained with another config.json; {self._again(path.name)}")
             for name in submodules or [""]:
                 prefix = f"{name}." if name else ""
                 own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
                 module.get_submodule(name).load_state_dict(own)
-        except (SafetensorError, RuntimeError) as error:
+        except SafetensorError as error:
+            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
+        except RuntimeError as error:
             raise RunError(f"{path} does not fit this version of the method: {error}") from error
+
+    @property
+    def _has_config(self) -> bool:
+        return (self.folder / "config.json").exists()
+
+    def _config_sha256(self) -> str:
+        return hashlib.sha256(json.dumps(self.read_json("config.json"), sort_keys=True).encode()).hexdigest()
 
     def weights_sha256(self) -> str:
         """Return the hash of the trained weights."""
@@ -269,7 +366,7 @@ class Run:
             return
         on_cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         for key, tensor in on_cpu.items():
-            if not (tensor < math.inf).all():  # nan, too; MINE's average is -inf before its first batch
+            if not is_usable(tensor):
                 raise RunError(
                     f"{self.folder}: {key} is no longer finite, and is not saved; a smaller learning_rate or another "
                     "estimator may help"
@@ -283,13 +380,19 @@ class Run:
         """Give each complete checkpoint the name of the one before it."""
         for newer, older in reversed(list(pairwise(CHECKPOINTS))):
             if newer not in self._broken and (self.folder / newer).exists():
-                (self.folder / newer).replace(self.folder / older)
+                rename(self.folder / newer, self.folder / older)
         self._broken.clear()
 
 
 def _key(rank: int, device: str) -> str:
     """Return the checkpoint's name of a rank's random state; of rank 0, that of a single process."""
     return f"{rank}.{device}" if rank else device
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return what a safetensors file says of its tensors."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return dict(header.get("__metadata__", {}))
 
 
 def load_run(folder: Path) -> Run:
@@ -299,5 +402,5 @@ def load_run(folder: Path) -> Run:
         RunError: the folder holds no run.
     """
     run = Run(folder)
-    run.read_json("config.json")
+    run.read_json("config.json", ["method", "dataset"])
     return run

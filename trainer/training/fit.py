@@ -119,21 +119,22 @@ def fit(
         make_deterministic()
     data, method, config, provenance = _set_up(spec, device)
     start = _find_start(spec, config, provenance) if spec.start else None
-    run.start(config | {"start": start and start.metadata}, provenance)
-    method = convert_sync_batchnorm(method, device)
-    spec.step_runner.prepare(method, device)
-    if run.finished:
-        return run
-    if start:
-        start.run.load_weights(method, start.modules)
-    if not run.trained:
-        if not _train(method, data, run, spec, progress, interrupted, start):
+    with run.writer():
+        run.start(config | {"start": start and start.metadata}, provenance)
+        method = convert_sync_batchnorm(method, device)
+        spec.step_runner.prepare(method, device)
+        if run.finished:
             return run
-    else:
-        run.load_weights(method)
-    if rank() == 0:
-        with spec.step_runner.eager_float32():
-            judge_and_report(run, method, data)
+        if start:
+            start.run.load_weights(method, start.modules)
+        if not run.trained:
+            if not _train(method, data, run, spec, progress, interrupted, start):
+                return run
+        else:
+            run.load_weights(method)
+        if rank() == 0:
+            with spec.step_runner.eager_float32():
+                judge_and_report(run, method, data)
     return run
 
 

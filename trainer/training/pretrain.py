@@ -158,6 +158,7 @@ def pretrain(
 
     Raises:
         TrainerError: the pairs are aligned in another way than the manifest.
+        LockedError: another process trains it.
     """
     config = spec.config()
     people = read_people(spec.manifest, config.one_in)
@@ -170,25 +171,26 @@ def pretrain(
     method = Pretraining(config, people.num_people).to(device)
     run = Run(runs / spec.name())
     provenance = environment(device) | {"commit": commit(), "data": people.provenance, "overlap_audited": False}
-    run.start(
-        {"method": "pretrain", "preset": spec.preset, "settings": asdict(config), "dataset": spec.manifest.stem,
-         "seed": spec.seed}, provenance,
-    )  # fmt: skip
-    judged = [("people", people.held_out, pairs_of_people(people.held_out_names))]
-    judged += [(name, torch.from_numpy(faces), published_pairs(same)) for name, (faces, same) in published.items()]
-    if rank() == 0:
-        start = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
-    if not run.trained:
-        if not _train(method, people, whiten, run, spec.seed, progress, interrupted):
+    with run.writer():
+        run.start(
+            {"method": "pretrain", "preset": spec.preset, "settings": asdict(config), "dataset": spec.manifest.stem,
+             "seed": spec.seed}, provenance,
+        )  # fmt: skip
+        judged = [("people", people.held_out, pairs_of_people(people.held_out_names))]
+        judged += [(name, torch.from_numpy(faces), published_pairs(same)) for name, (faces, same) in published.items()]
+        if rank() == 0:
+            start = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
+        if not run.trained:
+            if not _train(method, people, whiten, run, spec.seed, progress, interrupted):
+                return None
+            _finish(run, method.encoder, people.provenance)
+        else:
+            run.load_weights(method.encoder)
+        if rank() > 0:
             return None
-        _finish(run, method.encoder, people.provenance)
-    else:
-        run.load_weights(method.encoder)
-    if rank() > 0:
-        return None
-    scores = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
-    result = {"scores": scores, "random_start": start, "data": people.provenance}
-    run.write_json("scores.json", result)
+        scores = {name: judge(method.encoder, faces, pairs, whiten, device) for name, faces, pairs in judged}
+        result = {"scores": scores, "random_start": start, "data": people.provenance}
+        run.write_json("scores.json", result)
     return {"run": str(run.folder)} | result
 
 

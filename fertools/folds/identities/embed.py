@@ -106,9 +106,12 @@ def _safetensors(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        return {key: value for key, value in load_file(path).items() if not key.startswith("logits.")}
+        found = {key: value for key, value in load_file(path).items() if not key.startswith("logits.")}
     except SafetensorError as error:
         raise EmbedderError(f"{path} is no safetensors file: {error}") from error
+    if bad := [key for key, value in found.items() if not value.isfinite().all()]:
+        raise EmbedderError(f"{path} holds values that are no numbers, or infinite, in {bad[0]}; bring the file anew")
+    return found
 
 
 def _facenet(weights: dict[str, Any], path: Path, device: str) -> Callable[[NDArray[np.uint8]], Vectors]:

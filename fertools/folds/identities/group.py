@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
@@ -21,7 +20,9 @@ from fertools.folds.identities import clustering
 from fertools.folds.identities.embed import Embedder
 from manifests import faces as crops
 from manifests import files
-from manifests.parquet import atomic_parquet
+from manifests.errors import ManifestError
+from manifests.lock import manifest_writer
+from manifests.parquet import again, atomic_parquet, check_whole, read_table
 
 CHUNK = 1000  # faces of a file
 BATCH = 100  # faces that an embedder gets at once
@@ -66,31 +67,33 @@ def group(
 
     Raises:
         GroupError: fewer than two usable faces.
+        ManifestError: something cannot be written, or another process writes it.
     """
-    faces, metadata = files.read(manifest), files.read_metadata(manifest)
-    rows = np.flatnonzero(np.array(faces["usable"]))
-    if len(rows) < 2:
-        raise GroupError(f"{manifest}: {len(rows)} usable face(s); nothing to group")
-    made_from = [crops.recorded_sha256(manifest), embedder.sha256, len(rows)]
-    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
-    _embed(manifest, rows, embedder, key[:16], progress)
-    vectors = _read(manifest, key[:16]).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # they are stored in half precision
-    level = threshold if threshold is not None else clustering.choose_threshold(vectors, np.random.default_rng(0))
-    labels = clustering.group(vectors, level)
-    sizes = np.bincount(labels)
-    made = Groups(
-        embedder=embedder.name, weights_sha256=embedder.sha256, licence=embedder.licence, embeddings=key[:16],
-        threshold=round(level, 4), chosen=threshold is not None, faces=len(rows), groups=len(sizes),
-        largest=int(sizes.max()), single=int((sizes == 1).sum()),
-        purity=round(clustering.purity(vectors, labels, level), 4), agreement=_agreement(faces, rows, labels),
-    )  # fmt: skip
-    names: list[str | None] = [None] * len(faces)
-    dataset = faces["dataset"][0].as_py()
-    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
-        names[row] = f"{dataset}/group{label + 1:06d}"
-    files.write_column(manifest, "group", names, metadata | {"groups": asdict(made)})
-    return made
+    with manifest_writer(manifest):
+        faces, metadata = files.read(manifest), files.read_metadata(manifest)
+        rows = np.flatnonzero(np.array(faces["usable"]))
+        if len(rows) < 2:
+            raise GroupError(f"{manifest}: {len(rows)} usable face(s); nothing to group")
+        made_from = [crops.recorded_sha256(manifest), embedder.sha256, len(rows)]
+        key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+        _embed(manifest, rows, embedder, key[:16], progress)
+        vectors = _read(manifest, key[:16]).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # they are stored in half precision
+        level = threshold if threshold is not None else clustering.choose_threshold(vectors, np.random.default_rng(0))
+        labels = clustering.group(vectors, level)
+        sizes = np.bincount(labels)
+        made = Groups(
+            embedder=embedder.name, weights_sha256=embedder.sha256, licence=embedder.licence, embeddings=key[:16],
+            threshold=round(level, 4), chosen=threshold is not None, faces=len(rows), groups=len(sizes),
+            largest=int(sizes.max()), single=int((sizes == 1).sum()),
+            purity=round(clustering.purity(vectors, labels, level), 4), agreement=_agreement(faces, rows, labels),
+        )  # fmt: skip
+        names: list[str | None] = [None] * len(faces)
+        dataset = faces["dataset"][0].as_py()
+        for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+            names[row] = f"{dataset}/group{label + 1:06d}"
+        files.write_column(manifest, "group", names, metadata | {"groups": asdict(made)})
+        return made
 
 
 def _agreement(faces: pa.Table, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[str, float] | None:
@@ -110,7 +113,7 @@ def _paths(manifest: Path, key: str) -> list[Path]:
 def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str, progress: Progress) -> None:
     """Write the embeddings that are not there yet; those of another embedder or preparation are removed."""
     folder = manifest.with_suffix(".embeddings")
-    kept = set(_paths(manifest, key))
+    kept = {path for path in _paths(manifest, key) if _is_whole(path)}
     for path in folder.glob("*.parquet"):
         if path not in kept:
             path.unlink()
@@ -128,9 +131,17 @@ def _embed(manifest: Path, rows: NDArray[np.int64], embedder: Embedder, key: str
     progress(len(rows), len(rows))
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        check_whole(path)
+    except ManifestError:
+        return False
+    return True
+
+
 def _read(manifest: Path, key: str) -> NDArray[np.float16]:
     """Return the embeddings of the usable faces, in row order."""
-    parts = [pq.read_table(path)["vector"].combine_chunks() for path in _paths(manifest, key)]
+    parts = [read_table(path)["vector"].combine_chunks() for path in _paths(manifest, key)]
     return np.concatenate([part.flatten().to_numpy().reshape(len(part), -1) for part in parts])
 
 
@@ -139,8 +150,11 @@ def stored(manifest: Path, metadata: dict[str, Any], num_rows: int) -> NDArray[n
     key = metadata.get("groups", {}).get("embeddings")
     if key is None or not (paths := _paths(manifest, key)):
         return None
+    for path in paths:
+        with again(f"fertools group {manifest.stem}"):
+            check_whole(path)
     vectors = _read(manifest, key)
-    rows = np.concatenate([pq.read_table(path, columns=["row"])["row"].to_numpy() for path in paths])
+    rows = np.concatenate([read_table(path, ["row"])["row"].to_numpy() for path in paths])
     placed = np.zeros((num_rows, vectors.shape[1]), np.float16)
     placed[rows] = vectors
     return placed

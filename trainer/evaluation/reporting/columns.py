@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainer.evaluation.metrics.statistics import corrected_resampled_t, subject_bootstrap
@@ -163,7 +162,7 @@ def _interval(
     """Return the 95 % interval: of an accuracy over people, of anything else over runs, which share training faces."""
     if measure == "accuracy":
         file = f"predictions-on-{target}.parquet" if target else "predictions.parquet"
-        seen = [pq.read_table(run.folder / file).select(["subject", "expression", "predicted"]) for run in runs]
+        seen = [run.read_table(file, ["subject", "expression", "predicted"]) for run in runs]
         correct = np.concatenate([np.array(table["expression"]) == np.array(table["predicted"]) for table in seen])
         low, high = subject_bootstrap(correct, np.concatenate([np.array(table["subject"]) for table in seen]))
         return low, high

@@ -6,7 +6,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainer.evaluation.metrics.statistics import (
@@ -19,6 +18,8 @@ from trainer.evaluation.reporting.budgets import budget_of
 from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.run_report import CODES
 from trainer.runs.run import Run, RunError
+
+REQUIRED = ("codes", *(f"classification.{name}" for name in ("accuracy", "macro_f1", "correct", "faces")))
 
 # --- means and spreads
 
@@ -50,7 +51,7 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _group(name: str, runs: list[Run]) -> dict[str, Any]:
-    scores = [run.read_json("scores.json") for run in runs]
+    scores = [run.read_json("scores.json", REQUIRED) for run in runs]
     configs = [run.read_json("config.json") for run in runs]
     columns = {
         "accuracy": [score["classification"]["accuracy"] for score in scores],
@@ -152,7 +153,7 @@ def _bounded(test: dict[str, Any]) -> dict[str, Any]:
 
 def _correctness(pair: tuple[Run, Run]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
     """Return which test faces each of two runs of one fold has right, and who they show."""
-    one, other = (pq.read_table(run.folder / "predictions.parquet").sort_by("face_id") for run in pair)
+    one, other = (run.read_table("predictions.parquet").sort_by("face_id") for run in pair)
     assert one["face_id"] == other["face_id"], f"{pair[0].folder} and {pair[1].folder} tested other faces"
     right = [np.array(table["expression"]) == np.array(table["predicted"]) for table in (one, other)]
     return right[0], right[1], np.array(one["subject"])

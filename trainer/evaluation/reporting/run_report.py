@@ -32,11 +32,12 @@ def judge_and_report(run: Run, method: Method, data: FoldData) -> dict[str, Any]
     Returns:
         The scores. A run that has them is finished.
     """
-    scores, unseen = judge(run, method, data)
-    faces = data.pictures("validation", "test")
-    rows = retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__)
-    run.write_text("report.html", run_page(run, scores, rows, pictures.sections(method, data)))
-    run.write_json("scores.json", scores)
+    with run.writer():
+        scores, unseen = judge(run, method, data)
+        faces = data.pictures("validation", "test")
+        rows = retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__)
+        run.write_text("report.html", run_page(run, scores, rows, pictures.sections(method, data)))
+        run.write_json("scores.json", scores)
     return scores
 
 

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from trainer.errors import TrainerError
+from trainer.runs.atomic import damage_of_tensors
 
 LARGEST = 4 * 2**30  # bytes of a file, and of all that its tensors claim
 MOST = 20_000  # tensors of a file
@@ -94,6 +95,8 @@ def read(name: str) -> Weights:
     try:
         tensors, beside, says = reader(path)
         _bound(tensors, beside)
+        if damage := damage_of_tensors(tensors, says):
+            raise WeightsError(f"it {damage}")
     except Exception as error:  # a damaged or hostile file may raise anything
         raise WeightsError(f"{path} is refused: {_reason(error)}") from error
     return Weights(tensors, beside, {
