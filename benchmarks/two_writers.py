@@ -40,9 +40,10 @@ RUN = "affectnet-resnet-demo-width=4-code_size=8-batch_size=12-epochs=2-fold01-s
 
 def _obey(pipe: Connection, meet: Any) -> None:
     """Run the commands that come through a pipe, each when the other process is ready for its own."""
+    import fertools.identities.group
+
     import fertools.cli
     import fertools.folds.make_folds
-    import fertools.identities.group
     import fertools.preparation.prepare  # noqa: F401 - so that a command begins with its work
     import trainer.cli.main
     import trainer.experiments.jobs  # noqa: F401

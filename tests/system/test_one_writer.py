@@ -25,7 +25,7 @@ from manifests.lock import manifest_writer, only_writer
 from trainer.runs.run import Run
 from trainer.training import fit as library
 
-sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # scripts, no package
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # scripts, no package
 import two_writers
 
 HOLD = """
