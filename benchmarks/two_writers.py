@@ -10,7 +10,6 @@ its faces, and no temporary file is left. A run is compared byte for byte with t
 import argparse
 import base64
 import contextlib
-import datetime
 import importlib.metadata
 import io
 import json
@@ -33,6 +32,14 @@ EMBEDDER = (
     "IsjJIBmSjOJcrBKCTIxSzEmMfFxMEIxAIgnCTCxVgpxM/FC5TlhMmyOLFwMQjwAgBuYRr7"
 )
 DATASET = "affectnet"  # whose authors publish landmarks: nothing need be detected
+CODE = (
+    "manifests",
+    "fertools/preparation",
+    "fertools/folds",
+    "fertools/identities",
+    "trainer/runs",
+    "trainer/training",
+)
 SETTINGS = ("width=4", "code_size=8", "batch_size=12")
 FIT = ["--method", "resnet", "--preset", "demo", "--epochs", "2", "--side-by-side", "1", "--device", "cpu"]
 RUN = "affectnet-resnet-demo-width=4-code_size=8-batch_size=12-epochs=2-fold01-seed0"
@@ -194,8 +201,7 @@ def run_pairs(work: Path, run: Any, rounds: int) -> Iterator[tuple[str, list[dic
 
 def main() -> None:
     """Measure, print, write."""
-    from manifests.provenance import commit
-    from trainer.runs.made_by import processor
+    from trainer.runs.made_by import made_by
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="an empty folder")
@@ -214,7 +220,7 @@ def main() -> None:
                 print(name, json.dumps(pairs[name]), flush=True)
             run(folds, ["fertools", "protocols"])  # prepare and group have dropped or changed them
     made = {
-        "date": str(datetime.date.today()), "commit": commit(), "processor": processor(),
+        "made": made_by({"rounds": arguments.rounds}, parts=CODE),
         "versions": {name: importlib.metadata.version(name) for name in ("filelock", "pyarrow", "torch")},
         "command": f"python benchmarks/two_writers.py --work FOLDER --rounds {arguments.rounds}",
         "seconds": round(time.perf_counter() - started), "pairs": pairs,
