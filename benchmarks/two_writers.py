@@ -47,7 +47,7 @@ RUN = "affectnet-resnet-demo-width=4-code_size=8-batch_size=12-epochs=2-fold01-s
 
 def _obey(pipe: Connection, meet: Any) -> None:
     """Run the commands that come through a pipe, each when the other process is ready for its own."""
-    import fertools.identities.group
+    import fertools.folds.identities.group
 
     import fertools.cli
     import fertools.folds.make_folds
@@ -78,7 +78,8 @@ def two_processes() -> Iterator[Any]:
     workers = [context.Process(target=_obey, args=(there, meet)) for _, there in pipes]
     for worker in workers:
         worker.start()
-    for here, _ in pipes:
+    for here, there in pipes:
+        there.close()  # the worker's alone now: where it dies, `recv` ends
         here.recv()
 
     def run(*commands: list[str]) -> list[tuple[Any, str]]:
