@@ -36,7 +36,7 @@ CODE = (
     "manifests",
     "fertools/preparation",
     "fertools/folds",
-    "fertools/identities",
+    "fertools/folds/identities",
     "trainer/runs",
     "trainer/training",
 )

@@ -28,6 +28,12 @@ from trainer.training import fit as library
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # scripts, no package
 import two_writers
 
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Judge as other processes do."""
+
+
 HOLD = """
 import sys
 from pathlib import Path
