@@ -47,9 +47,8 @@ RUN = "affectnet-resnet-demo-width=4-code_size=8-batch_size=12-epochs=2-fold01-s
 
 def _obey(pipe: Connection, meet: Any) -> None:
     """Run the commands that come through a pipe, each when the other process is ready for its own."""
-    import fertools.folds.identities.group
-
     import fertools.cli
+    import fertools.folds.identities.group
     import fertools.folds.make_folds
     import fertools.preparation.prepare  # noqa: F401 - so that a command begins with its work
     import trainer.cli.main
