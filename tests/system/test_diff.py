@@ -95,12 +95,12 @@ def test_metadata_is_compared_key_by_key(write):
     about = {
         "command": "fertools prepare set --protocol x",
         "protocol": {"name": "all", "last": 1},
-        "detector": "mtcnn",
+        "detector": {"name": "mtcnn"},
     }
     found = diff(write("a.parquet"), write("b.parquet", about))
     assert found.metadata == [
         Change("command", ABOUT["command"], about["command"]),
-        Change("detector", None, "mtcnn"),
+        Change("detector", None, {"name": "mtcnn"}),
         Change("protocol.last", 3, 1),
         Change("summary", {"usable": 7}, None),
     ]
