@@ -1,13 +1,12 @@
 import csv
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from manifest_files import official_of_nobody
 from small_runs import CPU, run_spec, silent
 
-from fertools.folds.make_folds import make_folds
-from manifests import files, schema
+from manifests import files
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import _labels, examine, judge_elsewhere, load
 from trainer.evaluation.reporting import run_report
@@ -76,18 +75,12 @@ def test_a_face_of_nobody_known_stands_for_itself():
 
 
 def test_an_official_split_in_which_nobody_is_named_is_judged_by_expressions(patterns, tmp_path):
-    table = files.read(patterns, images=True)
-    for name, values in {
-        "subject": [None] * len(table), "sequence": [None] * len(table), "fold": [None] * len(table),
-        "split": ["test" if row < 12 else "train" for row in range(len(table))],
-    }.items():  # fmt: skip
-        field = schema.FACES.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
-    manifest = tmp_path / "set.parquet"
-    files.write([table], manifest, files.read_metadata(patterns))
-    make_folds(manifest, 4, "standardize", seed=0, by="official")
+    manifest = official_of_nobody(patterns, tmp_path / "set.parquet")
     run = fit(run_spec(manifest, "resnet"), tmp_path / "runs", CPU, silent)
     lines = run_report.text(run.read_json("scores.json")).splitlines()
     assert any("of 12;" in line for line in lines)
     assert any("identity read from E" in line and "needs people who are named" in line for line in lines)
-    assert pq.read_table(run.folder / "predictions.parquet")["face_id"].to_pylist() == table["face_id"].to_pylist()[:12]
+    assert (
+        pq.read_table(run.folder / "predictions.parquet")["face_id"].to_pylist()
+        == files.read(patterns)["face_id"].to_pylist()[:12]
+    )

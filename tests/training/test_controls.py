@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import pyarrow as pa
 import pytest
 import torch
+from manifest_files import official_of_nobody
 from small_runs import CPU, run_spec, silent
 
-from fertools.folds.make_folds import make_folds
-from manifests import files, schema
 from trainer.data.fold_data import FoldData
 from trainer.methods import build, find_method, find_presets
 from trainer.methods.base import Faces, Pairs
@@ -122,14 +120,5 @@ def test_batches_say_who_is_on_them_within_the_training_part(patterns):
 
 
 def test_batches_of_faces_that_nobody_has_named_have_no_person(patterns, tmp_path):
-    table = files.read(patterns, images=True)
-    for name, values in {
-        "subject": [None] * len(table), "sequence": [None] * len(table), "fold": [None] * len(table),
-        "split": ["test" if row < 12 else "train" for row in range(len(table))],
-    }.items():  # fmt: skip
-        field = schema.FACES.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
-    manifest = tmp_path / "set.parquet"
-    files.write([table], manifest, files.read_metadata(patterns))
-    make_folds(manifest, 4, "standardize", seed=0, by="official")
+    manifest = official_of_nobody(patterns, tmp_path / "set.parquet")
     assert next(FoldData(manifest, 1, CPU).batches(Faces, 12, 0, 0)).person is None
