@@ -1,7 +1,9 @@
 """A manifest to its folds, pairs and whitening, in this order: nothing is fitted before the folds are dealt."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +111,16 @@ def _draw_pairs(manifest: Path, faces: pa.Table, training: dict[int, NDArray[np.
         for fold, rows in training.items()
         for table in _pairs(fold, rows[expression[rows] >= 0], expression, person, np.random.default_rng([seed, fold]))
     )
-    files.write_pairs(tables, manifest, about)
+    files.write_pairs(_one_ahead(tables), manifest, about)
+
+
+def _one_ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables, each made by another thread while the one before it is written; numpy and Arrow hold no lock."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = maker.submit(next, tables, None)
+            yield table
 
 
 def _pairs(
@@ -118,14 +129,14 @@ def _pairs(
 ) -> Iterator[pa.Table]:  # fmt: skip
     """Yield the pairs of one fold, some epochs at a time; none where faces have no expression.
 
-    A table is written before the next one is made, in the same memory.
+    A table's memory is used again for the next but one.
     """
     anchors, fill = pairs.draw(rows, expression[rows], person[rows], generator)
     at_once = min(NUM_EPOCHS, max(1, PAIRS_AT_ONCE // max(1, len(anchors))))
     folds, epochs = np.full(at_once * len(anchors), fold, np.int8), np.arange(NUM_EPOCHS, dtype=np.int16)
-    anchors, partners = np.tile(anchors, at_once), np.empty((at_once, len(anchors)), np.int32)
+    anchors, buffers = np.tile(anchors, at_once), cycle(np.empty((2, at_once, len(anchors)), np.int32))
     for first in range(0, NUM_EPOCHS, at_once):
-        some = partners[: NUM_EPOCHS - first]
+        some = next(buffers)[: NUM_EPOCHS - first]
         fill(some)
         columns = {
             "fold": folds[: some.size], "epoch": epochs[first : first + at_once].repeat(some.shape[1]),
