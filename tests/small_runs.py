@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainer.evaluation.metrics import dependence, leaks, probes
+from trainer.evaluation.reporting import run_report
 from trainer.methods import build
 from trainer.training.fit import RunSpec, fit
 
@@ -23,7 +24,7 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_judging():
-    """Judge runs by the cheapest probe and few permutations, as judging takes nine tenths of a small run's time.
+    """Judge runs by the cheapest probe and few permutations, as judging takes most of a small run's time; draw nothing.
 
     tests/unit holds the real measures against known values, tests/system/test_evaluate.py a run judged by all.
     """
@@ -33,6 +34,9 @@ def quick_judging():
         patch.setattr(leaks, "PROBE_PERMUTATIONS", 2)
         patch.setattr(leaks, "INFORMATION_PERMUTATIONS", 1)
         patch.setattr(dependence, "NUM_PERMUTATIONS", 10)
+        patch.setattr(run_report, "_curves", lambda _: None)
+        patch.setattr(run_report, "_confusion", lambda _: None)
+        patch.setattr(run_report, "svg", lambda _: "<svg></svg>")
         yield
 
 
@@ -70,6 +74,12 @@ def weights(run):
     method = build(**built(run))
     run.load_weights(method)
     return method.state_dict()
+
+
+def same_weights(run, other):
+    """Whether two runs came to the same weights, to the bit."""
+    one, two = weights(run), weights(other)
+    return one.keys() == two.keys() and all(torch.equal(value, two[key]) for key, value in one.items())
 
 
 def built(run):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from small_runs import CPU, cut_short, run_spec, silent, timeless, weights
+from small_runs import CPU, cut_short, run_spec, same_weights, silent, timeless, weights
 
 from manifests.schema import ManifestError
 from trainer.methods.base import Faces, Pairs
@@ -257,7 +257,7 @@ def test_the_average_of_mine_is_saved_and_a_resumed_run_is_the_same(patterns, tm
     cut_short(run_spec(patterns, "dicefer", *settings), tmp_path / "cut", epochs=1)
     cut = library.fit(run_spec(patterns, "dicefer", *settings), tmp_path / "cut", CPU, silent)
     assert timeless(cut) == timeless(whole)
-    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(cut).items())
+    assert same_weights(cut, whole)
     assert torch.isfinite(weights(whole)["expression_critics.local_average"]).all()
 
 
@@ -299,7 +299,7 @@ def test_a_run_that_starts_from_the_stages_of_another_is_the_run_it_would_have_b
     started = dataclasses.replace(ask, start=base.folder, stage="identity")
     cut_short(started, tmp_path / "started", epochs=1)
     branch = library.fit(started, tmp_path / "started", CPU, silent)
-    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(branch).items())
+    assert same_weights(branch, whole)
     assert branch.read_json("scores.json") == whole.read_json("scores.json")
     assert {row["stage"] for row in branch.metrics()} == {"identity", "classifier"}
     about = branch.read_json("config.json")["start"]

@@ -48,12 +48,15 @@ def faces(num):
     return np.random.default_rng(num).integers(0, 256, (num, 112, 112), np.uint8)
 
 
-@pytest.mark.parametrize("name", METHODS)
+TRAINED_OTHERWISE = {"supcon", "person_adversary", "independence"}  # their graph is cross_entropy's
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - TRAINED_OTHERWISE))
 def test_an_onnx_graph_reads_any_number_of_faces_as_the_network_does(name, tmp_path):
     pytest.importorskip("onnxruntime")
     network = network_of(name)
     answer = graph(tmp_path, network, "onnx", "fp32", faces(2))
-    for num in (1, 3, 300):
+    for num in (1, 3, 40):
         with torch.inference_mode():
             expected = network(torch.from_numpy(faces(num))).numpy()
         found = answer(faces(num))

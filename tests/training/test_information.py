@@ -107,7 +107,8 @@ def test_a_value_above_its_ceiling_or_beside_a_null_is_not_accepted(monkeypatch)
     assert [row[term]["accepted"] for term in ("shared", "entangled", "gap")] == [True, False, False]
 
 
-def test_the_same_call_gives_the_same_values_and_leaves_the_callers_chance_alone():
+def test_the_same_call_gives_the_same_values_and_leaves_the_callers_chance_alone(monkeypatch):
+    monkeypatch.setattr(held_out, "PATIENCE", 1)  # to save time
     parts = parts_of(noise(2), noise(3))
     before = torch.get_rng_state()
     first, again = (information_gap(parts, seeds=(3,), sigmas=()) for _ in range(2))
@@ -116,7 +117,8 @@ def test_the_same_call_gives_the_same_values_and_leaves_the_callers_chance_alone
     assert first["estimators"]["nce"] != judged("useless")["estimators"]["nce"]  # the same codes, another seed
 
 
-def test_one_test_person_has_no_partner_and_no_value():
+def test_one_test_person_has_no_partner_and_no_value(monkeypatch):
+    monkeypatch.setattr(held_out, "PATIENCE", 1)
     parts = parts_of(codes_of(expressions, 0.1), codes_of(subjects, 0.1))
     parts["test"] = {key: values[:EXPRESSIONS] for key, values in parts["test"].items()}
     found = information_gap(parts, seeds=(0,), sigmas=())

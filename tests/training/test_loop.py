@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import torch
-from small_runs import CPU, cut_short, run_spec, silent, timeless, weights
+from small_runs import CPU, cut_short, run_spec, same_weights, silent, timeless
 
 from trainer.runs.run import Run
 from trainer.runs.signals import deferred_signals
@@ -16,17 +16,23 @@ from trainer.training import fit as library
 from trainer.training import loop
 from trainer.training.loop import TrainingError
 
+FEW_STEPS = {
+    "dicefer": ("batch_size=7", "epochs_expression=2", "epochs_identity=1", "epochs_classifier=1"),
+    "ifgan": ("batch_size=7", "epochs=2"),
+    "resnet": ("batch_size=7", "epochs=2"),
+}
 
-@pytest.mark.parametrize("name", ["dicefer", "ifgan", "resnet"])
+
+@pytest.mark.parametrize("name", FEW_STEPS)
 def test_stopped_after_any_step_it_resumes_to_the_bit(name, patterns, tmp_path):
-    ask = run_spec(patterns, name, "batch_size=4")
+    ask = run_spec(patterns, name, *FEW_STEPS[name])
     whole = library.fit(ask, tmp_path / "whole", CPU, silent)
     run, places = cut_short(ask, tmp_path / "cut", steps=1), []
     while not run.trained:
         places.append(run.checkpoint().progress["step"])
         run = cut_short(ask, tmp_path / "cut", steps=1)
     assert len(places) > 3 and any(places)
-    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(run).items())
+    assert same_weights(run, whole)
     assert timeless(run) == timeless(whole)
     assert run.read_json("scores.json") == whole.read_json("scores.json")
 
@@ -43,7 +49,7 @@ def test_killed_without_a_word_it_goes_on_from_the_last_checkpoint(patterns, tmp
     with pytest.raises(MemoryError):
         library.fit(run_spec(patterns, "resnet"), tmp_path / "cut", CPU, die)
     resumed = library.fit(run_spec(patterns, "resnet"), tmp_path / "cut", CPU, silent)
-    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
+    assert same_weights(resumed, whole)
     assert timeless(resumed) == timeless(whole)
 
 

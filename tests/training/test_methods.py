@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, built, cut_short, run_spec, silent, timeless, weights
+from small_runs import CPU, built, cut_short, run_spec, same_weights, silent, timeless, weights
 
 from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import load, predict
@@ -26,16 +26,15 @@ def test_a_method_trains_and_resumes_to_the_bit(name, patterns, tmp_path):
     untrained = build(**built(whole)).state_dict()
     assert any(not torch.equal(untrained[key], value) for key, value in weights(whole).items())
     assert all(math.isfinite(value) for row in timeless(whole) for value in row.values() if not isinstance(value, str))
-    for stop in (1, len(whole.metrics()) - 1):
-        runs = tmp_path / f"stop{stop}"
-        stopped = cut_short(run_spec(patterns, name), runs, epochs=stop)
-        assert not stopped.trained and len(stopped.metrics()) == stop
-        resumed = library.fit(run_spec(patterns, name), runs, CPU, silent)
-        assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
-        assert resumed.read_json("scores.json") == whole.read_json("scores.json")
-        assert timeless(resumed) == timeless(whole)
-        predictions = [(run.folder / "predictions.parquet").read_bytes() for run in (whole, resumed)]
-        assert predictions[0] == predictions[1]
+    stop = len(whole.metrics()) // 2  # test_loop.py stops after each step
+    stopped = cut_short(run_spec(patterns, name), tmp_path, epochs=stop)
+    assert not stopped.trained and len(stopped.metrics()) == stop
+    resumed = library.fit(run_spec(patterns, name), tmp_path, CPU, silent)
+    assert same_weights(resumed, whole)
+    assert resumed.read_json("scores.json") == whole.read_json("scores.json")
+    assert timeless(resumed) == timeless(whole)
+    predictions = [(run.folder / "predictions.parquet").read_bytes() for run in (whole, resumed)]
+    assert predictions[0] == predictions[1]
 
 
 @pytest.mark.gpu

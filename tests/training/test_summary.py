@@ -51,16 +51,18 @@ def test_runs_of_other_settings_are_not_averaged(tmp_path):
 
 def test_two_methods_are_compared_on_the_folds_that_both_have(patterns, tmp_path):
     runs = [fit(run_spec(patterns, name, fold=fold), tmp_path, CPU, silent)
-            for name, folds in (("dicefer", (1, 2, 3)), ("resnet", (2, 3))) for fold in folds]  # fmt: skip
+            for name, folds in (("cross_entropy", (1, 2, 3)), ("resnet", (2, 3))) for fold in folds]  # fmt: skip
     (found,) = comparison.comparisons(runs)
     assert found["runs"] == 2
     accuracy = {(run.folder.name.split("-")[1], run.read_json("config.json")["fold"]):
                 run.read_json("scores.json")["classification"] for run in runs}  # fmt: skip
-    differences = [accuracy["dicefer", fold]["accuracy"] - accuracy["resnet", fold]["accuracy"] for fold in (2, 3)]
+    differences = [
+        accuracy["cross_entropy", fold]["accuracy"] - accuracy["resnet", fold]["accuracy"] for fold in (2, 3)
+    ]
     assert found["differences"]["accuracy"]["mean"] == pytest.approx(np.mean(differences))
     told = found["mcnemar"]
-    right = {name: sum(accuracy[name, fold]["correct"] for fold in (2, 3)) for name in ("dicefer", "resnet")}
-    assert told["only_first"] - told["only_second"] == right["dicefer"] - right["resnet"]
+    right = {name: sum(accuracy[name, fold]["correct"] for fold in (2, 3)) for name in ("cross_entropy", "resnet")}
+    assert told["only_first"] - told["only_second"] == right["cross_entropy"] - right["resnet"]
     text = comparison_page.write(runs, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "2 paired runs" in text and "McNemar" in text and "2 paired runs" in page

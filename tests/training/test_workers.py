@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 from ends import die, last_until_told, refuse
-from small_runs import CPU, fit, run_spec, silent, timeless, weights
+from small_runs import CPU, fit, run_spec, same_weights, silent, timeless
 from typer.testing import CliRunner
 
 from trainer.cli import main
@@ -53,7 +53,7 @@ def test_one_that_dies_takes_no_other_with_it_and_others_are_to_the_bit_what_the
     assert set(failed) == {"waits", "killed", "orphan"} and recorder.ends == {good.title: None} | failed
     assert [epoch[1:] for epoch in recorder.epochs] == [("classifier", epoch, 3) for epoch in (1, 2, 3)]
     beside = run_of(good)
-    assert all(torch.equal(value, weights(alone)[key]) for key, value in weights(beside).items())
+    assert same_weights(beside, alone)
     assert timeless(beside) == timeless(alone)
     assert beside.read_json("provenance.json")["threads"] == torch.get_num_threads() == 1
 
