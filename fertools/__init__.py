@@ -1,1 +1,100 @@
-"""Raw dataset folders to manifests: dataset -> detect -> align -> folds -> pairs -> whiten."""
+"""Raw dataset folders to manifests: dataset -> detect -> align -> folds -> pairs -> whiten.
+
+The commands that most programs call stand here as functions, with the names and defaults of the command line.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fertools.checks.audit import Report
+    from fertools.faces.detector import Face
+    from fertools.folds.make_folds import Fold
+    from fertools.preparation.prepare import Summary
+
+__all__ = ["audit", "find_faces", "make_folds", "prepare"]
+
+
+def prepare(
+    dataset: str, raw: str | Path, manifests: str | Path = "manifests", *, workers: int = 1, **options: Any
+) -> "Summary":
+    """Find, align and store the faces of a dataset, as manifests/<dataset>.parquet.
+
+    Args:
+        dataset: its name, as `fertools prepare` takes it.
+        raw: the raw folder.
+        manifests: where the manifest goes.
+        workers: number of processes; more than one only below `if __name__ == "__main__":`.
+        options: of `fertools.preparation.prepare.prepare`.
+
+    Raises:
+        FertoolsError: no such dataset, or a folder that is not its layout; the message says what to do.
+        ManifestError: something cannot be written.
+    """
+    from fertools.datasets import find_dataset
+    from fertools.preparation import prepare as library
+    from fertools.preparation.engines import Engine
+
+    return library.prepare(
+        find_dataset(dataset), Path(raw), Path(manifests), engine=Engine("local", workers), **options
+    )
+
+
+def make_folds(
+    dataset: str, manifests: str | Path = "manifests", *, num_folds: int = 10, whitening: str = "standardize",
+    seed: int = 0, by: str | None = None,
+) -> "list[Fold]":  # fmt: skip
+    """Deal the people of a manifest to folds, draw the pairs of every fold and epoch, fit each fold's whitening.
+
+    Args:
+        dataset: a prepared one.
+        manifests: where its manifest is.
+        num_folds: how many.
+        whitening: zca, standardize or none.
+        seed: of all chance.
+        by: subject, group or official; null: as the dataset's protocol says.
+
+    Raises:
+        FertoolsError: people cannot be dealt so.
+        ManifestError: no manifest, or it cannot be written.
+    """
+    from fertools.folds import make_folds as library
+    from manifests import files
+
+    return library.make_folds(files.find(Path(manifests), [dataset])[0], num_folds, whitening, seed, by)
+
+
+def audit(dataset: str, manifests: str | Path = "manifests", *, folds: Sequence[int] = ()) -> "Report":
+    """Return what the parts of a split share: people, sequences, files, near copies.
+
+    Args:
+        dataset: a prepared one.
+        manifests: where its manifest is.
+        folds: which; none: all.
+
+    Raises:
+        FertoolsError: there is no split to audit.
+        ManifestError: no manifest.
+    """
+    from fertools.checks import audit as library
+    from manifests import files
+
+    return library.audit(files.find(Path(manifests), [dataset])[0], folds=folds)
+
+
+def find_faces(photo: str | Path, device: str = "cpu") -> "list[Face]":
+    """Return the faces of a photograph by MTCNN, surest first: box, five landmarks, score, in pixels of it upright.
+
+    Args:
+        photo: its path.
+        device: cpu, cuda or openvino.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    from fertools.faces import images
+    from fertools.faces.detector import Detector
+
+    path = Path(photo)
+    return Detector(device)(images.decode(images.read_bytes(path.resolve().parent, Path(path.resolve().name))))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fertools.datasets import find_dataset
 from fertools.errors import FertoolsError
 from manifests.atomic import atomic_file, write_atomic
 from manifests.errors import ManifestError
@@ -107,8 +108,20 @@ class ExportFormat(StrEnum):
     folder = "folder"
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("fertools"))
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
     """Turn the raw folders of facial expression datasets into manifests: aligned faces, folds, pairs, leak audits."""
 
 
@@ -123,17 +136,6 @@ def refusals(code: int = 1, interrupted: str = "nothing is lost: the same comman
     except KeyboardInterrupt:
         typer.echo(f"interrupted; {interrupted}", err=True)
         raise typer.Exit(130) from None
-
-
-def find_dataset(name: str) -> "Dataset":
-    """Return the adapter of a dataset, by any spelling of its name."""
-    from fertools.datasets import DATASETS
-    from manifests import files
-
-    dataset = DATASETS.get(files.dataset_name(name))
-    if dataset is None:
-        raise FertoolsError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
-    return dataset
 
 
 def label_reading(dataset: "Dataset", labels_from: int | None, mapping: str | None) -> dict[str, str] | None:

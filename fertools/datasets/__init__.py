@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from fertools.datasets.base import Dataset
+from fertools.datasets.base import Dataset, DatasetError
 
 MODULES = (
     "ckplus", "oulucasia", "rafdb", "affectnet", "bu3dfe", "mmi", "casiawebface", "fer2013", "ferplus", "jaffe", "yale",
@@ -29,3 +29,17 @@ class _Datasets(Mapping[str, Dataset]):
 
 
 DATASETS: Mapping[str, Dataset] = _Datasets()
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return the adapter of a dataset, by any spelling of its name.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    from manifests import files
+
+    dataset = DATASETS.get(files.dataset_name(name))
+    if dataset is None:
+        raise DatasetError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
+    return dataset

@@ -1,5 +1,6 @@
 """Both commands as a user types them: what they print, what they refuse, where they leave things."""
 
+import importlib.metadata
 import json
 import shutil
 
@@ -185,6 +186,11 @@ def test_every_command_shows_a_runnable_example(name):
         word = (command.name or command.callback.__name__).replace("_", "-")
         assert word in told
         assert f"Example: {name} {word}" in run(f"{name} {word} --help")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_version_is_the_packages(name):
+    assert run(f"{name} --version")[0].strip() == importlib.metadata.version("fertools")
 
 
 def test_manifests_read_in_pandas(manifests):

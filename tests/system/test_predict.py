@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from manifest_files import copy_manifest
 from PIL import Image
 from typer.testing import CliRunner
 
+import fertools
 from fertools.datasets import DATASETS
 from fertools.drawn import corpus
 from fertools.drawn.face.factors import sample_nuisance
 from fertools.drawn.face.render import render_colour
 from fertools.drawn.layouts import ckplus
 from fertools.drawn.layouts.photographs import at_large, close_up
+from fertools.errors import FertoolsError
 from fertools.preparation.prepare import prepare
 from manifests import files
 from manifests.schema import DEFAULT_CROP
@@ -443,3 +448,59 @@ def test_ctrl_c_leaves_what_was_found(folder, album, monkeypatch):
     told = run(folder, album, "--out", album / "faces.parquet")
     assert told.exit_code == 130 and "interrupted: what is written is whole" in told.stdout
     assert pq.read_table(album / "faces.parquet").num_rows == 1
+
+
+# --- from Python
+
+
+def test_a_photograph_reads_alike_from_its_file_as_an_array_and_as_an_image(model, drawn, tmp_path):
+    path = tmp_path / "one.png"
+    Image.fromarray(drawn[0]).save(path)
+    with Image.open(path) as image:
+        frame = model.read([str(path), drawn[0], image]).to_pandas()
+    assert list(frame["path"]) == [str(path), "picture 1", "picture 2"] and set(frame["face"]) == {1}
+    told = frame[[name for name in frame if name not in ("path", "frame", "time")]]
+    assert (told == told.iloc[0]).all(axis=None)
+    assert told[["p_anger", "p_fear", "p_happiness"]].iloc[0].sum() == pytest.approx(1, abs=1e-5)
+    assert model.read(path).num_rows == 1
+
+
+def test_a_picture_without_a_face_is_told_of_and_has_no_row(model):
+    with pytest.warns(UserWarning, match="picture 0: no face found"):
+        assert model.read(BLANK).num_rows == 0
+
+
+def test_what_is_no_picture_is_refused(model, drawn):
+    with pytest.raises(photos.PhotoError, match=r"picture 1 is float64 of shape .*; expected a path, an image of Pil"):
+        model.read([drawn[0], drawn[0] / 255])
+    with pytest.raises(TrainerError, match="of photographs, `read` finds the faces first"):
+        model.predict(drawn[0])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_what_a_page_shows_in_python_runs(page, folder, drawn, patterns, tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / page).read_text()
+    run = tmp_path / "runs/ckplus-dicefer-demo-fold03-seed0"
+    for place in (run, run / "export-safetensors"):
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+    copy_manifest(patterns, tmp_path / "manifests/ckplus.parquet")
+    Image.fromarray(drawn[0]).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(snippet, {})
+        assert "photo.jpg" in capsys.readouterr().out
+
+
+def test_the_commands_are_functions_too(tmp_path, drawn):
+    raw = tmp_path / "raw"
+    for number in range(6):
+        name = raw / ("anger", "fear")[number % 2] / f"{number}.png"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn[number % 2]).save(name)
+    assert fertools.prepare("folder", raw, tmp_path).usable == 6
+    (face,) = fertools.find_faces(raw / "anger/0.png")
+    assert face.score > 0.9 and face.landmarks.shape == (5, 2)
+    with pytest.raises(FertoolsError, match="no dataset 'ck'; known: ckplus"):
+        fertools.prepare("ck", raw)
+    with pytest.raises(FertoolsError):
+        fertools.make_folds("folder", tmp_path)  # nobody is named

@@ -35,9 +35,22 @@ app = typer.Typer(  # plain help: rich's costs more to import than all else that
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("fertools"))
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
     """Train and evaluate methods on manifests that `fertools` has prepared."""
+    del version
     # Before torch is imported: spinning idle threads would all but stop two trainings on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

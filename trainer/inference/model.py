@@ -6,12 +6,15 @@ PyTorchModelHubMixin to its bases can call `from_pretrained` on the folder. `tra
 
 import hashlib
 import json
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
@@ -25,6 +28,8 @@ from trainer.data.fold_data import FoldData, standardize
 from trainer.errors import TrainerError
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import COOLEST, HOTTEST, calibrate
+from trainer.inference import photos
+from trainer.inference.predictions import columns, rows
 from trainer.methods import build
 from trainer.methods.base import Method
 from trainer.methods.config import one_of
@@ -129,6 +134,29 @@ class Model:
         """What it tells apart."""
         return self.network.expressions
 
+    def read(self, pictures: Any) -> pa.Table:
+        """Return the expressions of all faces in photographs, a row a face; `.to_pandas()` makes a data frame of it.
+
+        A picture that cannot be read, or shows no face, has no row and is told of by a warning.
+
+        Args:
+            pictures: one, or a list: paths of photographs, videos and folders; arrays, uint8 (height, width) or
+                (height, width, 3) RGB; images of Pillow.
+
+        Raises:
+            PhotoError: something else, or an empty folder.
+        """
+        one = isinstance(pictures, str | os.PathLike | np.ndarray) or hasattr(pictures, "getexif")
+        device = str(next(self.network.parameters()).device)
+        found = []
+        for batch in photos.find(photos.given([pictures] if one else pictures), self.network.crop, device):
+            for photo in batch:
+                crops = [face.crop for face in photo.faces]
+                found += rows(photo, self.predict(crops).probabilities, self.expressions)
+                if photo.reason:
+                    warnings.warn(f"{photo.path}: {photo.reason}", stacklevel=2)
+        return pa.Table.from_pylist(found, columns(self.expressions))
+
     @torch.inference_mode()
     def predict(self, images: NDArray[Any] | Sequence[NDArray[Any]]) -> Predictions:
         """Return the expressions of aligned faces, as a manifest stores them or without that margin.
@@ -138,7 +166,7 @@ class Model:
                 (..., 3) in colour, as the crop of the model has them.
 
         Raises:
-            ModelError: other pixels than these.
+            ModelError: other pixels than these; photographs are for `read`.
         """
         crop, device = self.network.crop, next(self.network.parameters()).device
         faces = torch.from_numpy(_faces(images, crop))
@@ -165,7 +193,7 @@ def _faces(images: NDArray[Any] | Sequence[NDArray[Any]], crop: Crop) -> NDArray
         if image.dtype != np.uint8 or image.shape not in (shape, crop.shape):
             raise ModelError(
                 f"image {place} is {image.dtype} of shape {image.shape}; expected an aligned face, uint8 of shape "
-                f"{shape}, or {crop.shape} as a manifest stores it; fertools prepare makes them of photographs"
+                f"{shape}, or {crop.shape} as a manifest stores it; of photographs, `read` finds the faces first"
             )
         cut[place] = image if image.shape == shape else image[whole, whole]
     return cut

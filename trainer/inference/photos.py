@@ -195,6 +195,38 @@ def pictures(files: Iterable[Entry], every: int = 1) -> Iterator[Photo]:
         yield Photo(entry.path, reason=reason, place=entry.place) if reason else _photograph(entry)
 
 
+def given(asked: Iterable[Any]) -> Iterator[Photo]:
+    """Yield what a program asks for: paths, of folders too, and pictures in memory, named by their place; no faces yet.
+
+    Args:
+        asked: paths; arrays, uint8 (height, width) or (height, width, 3) RGB; or Pillow's images.
+
+    Raises:
+        PhotoError: something else, or an empty folder.
+    """
+    for number, picture in enumerate(asked):
+        if isinstance(picture, str | os.PathLike):
+            yield from pictures(entries([Path(picture)]))
+        else:
+            yield Photo(Path(f"picture {number}"), image=_rgb(picture, number))
+
+
+def _rgb(picture: Any, number: int) -> NDArray[np.uint8]:
+    if hasattr(picture, "getexif"):
+        from PIL import ImageOps
+
+        picture = ImageOps.exif_transpose(picture).convert("RGB")
+    image = np.asarray(picture)
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise PhotoError(
+            f"picture {number} is {image.dtype} of shape {image.shape}; expected a path, an image of Pillow, or uint8 "
+            "of shape (height, width) or (height, width, 3)"
+        )
+    return image
+
+
 def camera(number: int) -> Iterator[Photo]:
     """Yield the frames of a camera, and why it stops; no faces yet.
 
