@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from manifests import files, schema
 
@@ -52,27 +53,43 @@ def make_faces():
     return make
 
 
+def made_once(tmp_path_factory, name, make) -> Path:
+    """Return a folder of this session, which the first of pytest's parallel workers that asks for it makes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / f"{name}.lock"):
+        if not (folder / name).exists():
+            make(folder / f"{name}.part")
+            (folder / f"{name}.part").rename(folder / name)
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def drawn_raw(tmp_path_factory) -> Path:
     """A drawn CK+ of a dozen people."""
-    from fertools.drawn.corpus import draw
 
-    root = tmp_path_factory.mktemp("raw") / "ckplus"
-    draw(root, num_subjects=12, seed=0, workers=2)
-    return root
+    def make(folder):
+        from fertools.drawn.corpus import draw
+
+        draw(folder / "ckplus", num_subjects=12, seed=0, workers=2)
+
+    return made_once(tmp_path_factory, "drawn", make) / "ckplus"
 
 
 @pytest.fixture(scope="session")
 def drawn_manifest(drawn_raw, tmp_path_factory) -> Path:
     """Its manifest, with four folds and fitted whitening."""
-    from fertools.datasets import DATASETS
-    from fertools.folds.make_folds import make_folds
-    from fertools.preparation.prepare import prepare
 
-    manifests = tmp_path_factory.mktemp("manifests")
-    summary = prepare(DATASETS["ckplus"], drawn_raw, manifests)
-    make_folds(Path(summary.manifest), 4, "zca", seed=0)
-    return Path(summary.manifest)
+    def make(folder):
+        from fertools.datasets import DATASETS
+        from fertools.folds.make_folds import make_folds
+        from fertools.preparation.prepare import prepare
+
+        prepare(DATASETS["ckplus"], drawn_raw, folder)
+        make_folds(folder / "ckplus.parquet", 4, "zca", seed=0)
+
+    return made_once(tmp_path_factory, "prepared", make) / "ckplus.parquet"
 
 
 @pytest.fixture(scope="session")

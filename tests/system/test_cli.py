@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from manifest_files import copy_manifest
+from manifest_files import copy_manifest, with_column
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -36,12 +36,12 @@ def manifests(patterns, tmp_path):
 
 def test_from_drawing_to_a_contact_sheet(tmp_path):
     raw, manifests = tmp_path / "raw", tmp_path / "manifests"
-    run(f"fertools draw CK+ --raw {raw} --subjects 4 --seed 3")
+    run(f"fertools draw CK+ --raw {raw} --subjects 3 --seed 3")
     told, _ = run(f"fertools prepare ck+ --raw {raw} --manifests {manifests}")
-    assert "4 people" in told and "drawn faces, a stand-in" in told
+    assert "3 people" in told and "drawn faces, a stand-in" in told
     again = json.loads(run(f"fertools prepare ckplus --raw {raw} --manifests {manifests} --json")[0])
     assert again["up_to_date"] and again["found"] == again["usable"] + again["outside"] + len(again["quarantined"])
-    folds = json.loads(run(f"fertools make-folds Ck+ --manifests {manifests} --num-folds 4 --json")[0])
+    folds = json.loads(run(f"fertools make-folds Ck+ --manifests {manifests} --num-folds 3 --json")[0])
     assert sum(fold["faces"] for fold in folds["folds"]) == again["usable"] > 0
     sheet = tmp_path / "sheet.png"
     assert run(f"fertools show CK+ --manifests {manifests} --out {sheet}")[0].split() == [str(sheet)]
@@ -87,10 +87,9 @@ def test_a_refusal_says_what_was_found_and_what_to_do(line, words, tmp_path):
     assert [word for word in words if word not in error] == [], error
 
 
-def test_a_manifest_without_folds_asks_for_them(tmp_path):
-    run(f"fertools draw ck+ --raw {tmp_path}/raw --subjects 2")
-    run(f"fertools prepare ck+ --raw {tmp_path}/raw --manifests {tmp_path}")
-    _, error = run(f"trainer fit --manifests {tmp_path}", code=1)
+def test_a_manifest_without_folds_asks_for_them(manifests):
+    with_column(manifests / "set.parquet", "fold", [None] * 48)
+    _, error = run(f"trainer fit --manifests {manifests}", code=1)
     assert "no folds" in error and "fertools make-folds" in error
 
 
@@ -127,8 +126,10 @@ def test_a_run_is_not_judged_on_another_manifest(manifests, tmp_path):
 
 
 def test_a_run_is_examined_and_judged_on_another_dataset(manifests, tmp_path, monkeypatch):
+    from trainer.evaluation.metrics import held_out
     from trainer.evaluation.metrics.information import information_gap
 
+    monkeypatch.setattr(held_out, "PATIENCE", 1)
     monkeypatch.setattr(
         "trainer.evaluation.evaluate.information_gap", lambda parts: information_gap(parts, seeds=[0], sigmas=[])
     )
