@@ -496,14 +496,19 @@ def audit(
         str | None, typer.Option(metavar="DATASET", help="Instead: compare all its faces with all of this dataset.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="An HTML page to write, with pictures of the worst pairs.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 3 where it is not known of all test faces who they show.")
+    ] = False,
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
 ) -> None:
     """Report test faces that share a person, a recording, a file or a photograph with another part of their split.
 
-    Exits 0 if none does, 1 if one does, 2 if there is nothing to audit.
+    Exits 0 if none does, as far as is known; 1 if one does; 2 if there is nothing to audit.
 
     Example: fertools audit ck+ --html audit.html
+
+    Example: fertools audit raf-db --strict
     """
     from manifests import files
 
@@ -521,8 +526,10 @@ def audit(
                 report = library.audit(manifest, splits, folds or [], progress)
         if html:
             write_atomic(html, library.page(report))
-        say(json.dumps(dataclasses.asdict(report)) if as_json else library.describe(report))
-    raise typer.Exit(0 if report.total.clean else 1)
+        found = dataclasses.asdict(report) | {"verdict": library.verdict(report)}
+        say(json.dumps(found) if as_json else library.describe(report))
+    total = report.total
+    raise typer.Exit(1 if not total.clean else 3 if strict and total.num_known < total.num_test else 0)
 
 
 @app.command()

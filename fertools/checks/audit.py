@@ -202,18 +202,30 @@ def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 # --- to read
 
 
+def verdict(report: Report) -> str:
+    """Return what an audit found in one sentence, which claims no more than is known."""
+    total, estimate = report.total, "; fertools group makes an estimate" * (report.against is None)
+    if not total.clean:
+        return "The split leaks."
+    if total.num_known == total.num_test:
+        guessed = any(leak.judged for leak in total.leaks if leak.kind == "group")
+        return "No test face shares anything with another part" + (
+            "; some people are an embedder's guess." if guessed else "."
+        )
+    if total.num_known:
+        who = f"who is shown is known of {total.num_known} of {total.num_test} test faces"
+        return f"Nothing found, but {who}: the others may show people of another part{estimate}."
+    return f"Nothing found, but nobody is named: test faces may show people of another part{estimate}."
+
+
 def describe(report: Report) -> str:
     """Return an audit as lines to read."""
     total = report.total
     where = f"against {report.against}" if report.against else f"in {len(report.splits)} split(s)"
-    lines = [f"{report.manifest}: {total.num_test} test faces {where}"]
-    nobody = any(leak.kind == "subject" and not leak.judged for leak in total.leaks)
-    hint = "; fertools group makes an estimate" if nobody else ""
+    lines = [f"{report.manifest}: {total.num_test} test faces {where}", f"  {verdict(report)}"]
     for leak in total.leaks:
         if leak.rate is None or leak.interval is None:
-            lines.append(
-                f"  {leak.kind:<10} in {leak.part:<10} not known for any test face{hint * (leak.kind == 'group')}"
-            )
+            lines.append(f"  {leak.kind:<10} in {leak.part:<10} not known for any test face")
             continue
         low, high = leak.interval
         of = f"{leak.faces} of {leak.judged} test faces"
@@ -246,7 +258,7 @@ def page(report: Report) -> str:
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(Path(__file__).with_name("audit.html").read_text())
-    return template.render(report=report, shown=shown)
+    return template.render(report=report, verdict=verdict(report), shown=shown)
 
 
 def _png(manifest: Path, row: int) -> str:

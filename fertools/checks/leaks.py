@@ -42,6 +42,14 @@ class Audited:
         """Whether no test face shares anything."""
         return not any(leak.faces for leak in self.leaks)
 
+    @property
+    def num_known(self) -> int:
+        """Of how many test faces it is known who they show, by published subjects or by groups."""
+        judged: dict[str, int] = dict.fromkeys(AGAINST, 0)
+        for leak in self.leaks:
+            judged[leak.part] += leak.judged * (leak.kind in ("subject", "group"))
+        return max(judged.values())
+
 
 def examine(split: Split, keys: Mapping[str, Integers], copies: Copies | None = None) -> Audited:
     """Count the test faces of a split that share something with its other parts.

@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from collections import Counter
@@ -270,6 +271,25 @@ def test_faces_are_audited_against_all_of_another_dataset(write, tmp_path):
     (pair,) = report.worst["near copy"]
     assert (pair.test, pair.other) == ("set/3", "other/2")
     assert "against" in audit.describe(report) and audit.page(report).count("data:image/png") == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "told", "strict"),
+    [
+        ({}, "No test face shares anything with another part.", 0),
+        ({"subject": [None] * 12}, "Nothing found, but nobody is named: test faces may show people of another", 3),
+        ({"subject": [None] * 4 + [f"set/p{row // 2}" for row in range(4, 12)]}, "is known of 8 of 12 test faces", 3),
+        ({"subject": [None] * 12, "group": [str(row // 2) for row in range(12)]}, "an embedder's guess", 0),
+    ],
+    ids=["named", "nobody", "some", "groups"],
+)
+def test_the_verdict_claims_no_more_than_is_known(columns, told, strict, write, tmp_path):
+    line = f"audit set --manifests {write(**columns).parent}"
+    assert told in run(f"{line} --html {tmp_path}/audit.html", 0)
+    assert told in html.unescape((tmp_path / "audit.html").read_text())
+    assert json.loads(run(f"{line} --json", 0))["verdict"].count(told) == 1
+    result = CliRunner().invoke(app, [*line.split(), "--strict"], catch_exceptions=False)
+    assert result.exit_code == strict and told in result.stdout
 
 
 def test_against_another_dataset_no_split_is_taken(write):
