@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1000, help="seed of the first; the tests begin at 0")
     parser.add_argument("--out", type=Path, default=Path("docs/results/random_trees.json"))
     arguments = parser.parse_args()
+    made = made_by({"trees": arguments.trees, "first": arguments.first}, parts=CODE)  # before anybody changes it
     video = one_frame()
     found: dict[str, dict[str, object]] = {}
     for name, dataset in DATASETS.items():
@@ -162,7 +163,6 @@ def main() -> None:
         found[name] = {key: counts[key] for key in ("trees", "refused", "on_disk", "images", "quarantined")}
         found[name]["wrong"] = wrong
         print(name, json.dumps(found[name]), flush=True)
-    made = made_by({"trees": arguments.trees, "first": arguments.first}, parts=CODE)
     command = f"python benchmarks/random_trees.py --trees {arguments.trees} --first {arguments.first}"
     arguments.out.write_text(json.dumps({"made": made, "command": command, "datasets": found}, indent=1) + "\n")
     print(arguments.out)
