@@ -244,7 +244,9 @@ def draw(
 def prepare(
     dataset: DatasetName,
     raw: RawDir = None,
-    labels: Annotated[Path | None, typer.Option(help="Table with path, expression, subject, split.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table with path, expression, subject, split, gender, age, race.")
+    ] = None,
     labels_from: LabelsFrom = None,
     mapping: Map = None,
     follow_links: FollowLinks = False,

@@ -41,6 +41,9 @@ class Sample:
     box: Box | None = None
     landmarks: Landmarks | None = None
     profile_beside: bool = False  # the image shows the same face in profile, too, in a mirror or by a second camera
+    gender: str | None = None  # of the person, in the authors' words, as are the next two
+    age: str | None = None
+    race: str | None = None
     turns: tuple[int, ...] = (0,)  # quarter turns, clockwise, of which one sets the image upright
 
 

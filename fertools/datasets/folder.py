@@ -1,5 +1,7 @@
 """Any folder of one's own images: with a table (path, expression, subject, split), or as folders that say the same.
 
+A table may also have the columns gender, age and race.
+
 images/001.jpg ...  labels.csv     path,expression,subject
 happiness/anna/1.jpg ...           the folders say what the table would
 train/happy/1.jpg  anna/happy/1.jpg  0_angry/1.jpg  photos/Freude/anna/monday/1.jpg
@@ -15,7 +17,7 @@ from fertools.datasets.folder_layout import Claim, read_layout
 from fertools.inputs.expressions import ENGLISH, LABELS, fold, label_of, part_of
 from fertools.inputs.links import FollowedFolder
 from fertools.inputs.names import FileIndex
-from fertools.inputs.people import WHOLE, identify
+from fertools.inputs.people import WHOLE, attribute, identify
 from fertools.inputs.table import Broken, open_table
 from manifests.text import printable, storable
 
@@ -38,7 +40,11 @@ COLUMNS = {
     "expression": ("emotion", "label", "class"),
     "subject": ("person", "identity", "subject_id", "subject id", "person_id", "person id"),
     "split": ("part", "set", "subset", "usage", "partition"),
+    "gender": ("sex",),
+    "age": ("age_group", "age group"),
+    "race": ("ethnicity",),
 }
+ATTRIBUTES = ("gender", "age", "race")
 Recode = Mapping[str, str]  # what a label is written as -> canonical expression
 Item = Sample | Quarantined | Note
 
@@ -48,7 +54,7 @@ def samples(root: Path, labels: Path | None = None, recode: Recode | None = None
 
     Args:
         root: the raw folder.
-        labels: a table with columns path, expression and perhaps subject and split.
+        labels: a table with columns path, expression and perhaps subject, split, gender, age and race.
         recode: what labels mean, where they are no known words.
 
     Raises:
@@ -77,10 +83,8 @@ def _from_table(root: Path, labels: Path, words: Recode) -> Iterator[Item]:
         if isinstance(row, Broken):
             yield Quarantined(own or Path(labels.name), f"line {row.line}: {row.reason}")
         elif isinstance(path := index.find(written := row.cells["path"]), Path):
-            cells = row.cells
-            claims.append(
-                Claim(path, cells["expression"], cells.get("subject"), cells.get("split", ""), f"line {row.line}")
-            )
+            cells, more = row.cells, {name: row.cells.get(name, "") for name in ("split", *ATTRIBUTES)}
+            claims.append(Claim(path, cells["expression"], cells.get("subject"), source=f"line {row.line}", **more))
         else:
             yield Quarantined(Path(written or "."), f"{labels.name}, line {row.line}: {path}")
     yield from map(Note, table.notes)
@@ -134,7 +138,7 @@ def _resolve(root: Path, claims: Sequence[Claim], words: Recode, source: str) ->
             yield from (Quarantined(path, reason) for path in paths)
             continue
         num_again += len(said) - len(paths)
-        best = max(good, key=lambda item: (item.subject is not None, item.split is not None)) if good else made[0]
+        best = max(good, key=_fullness) if good else made[0]
         yield best
         for path in paths:
             if path != best.path:
@@ -148,9 +152,9 @@ def _contradiction(
 ) -> str | None:
     """Return how the rows about one file contradict each other; null where they do not."""
     facts = [
-        (item.label and LABELS[item.label], item.subject, item.split)
+        (item.label and LABELS[item.label], item.subject, item.split, item.gender, item.age, item.race)
         if isinstance(item, Sample)
-        else (item.reason, None, None)
+        else (item.reason, None, None, None, None, None)
         for item in made
     ]
     if all(len(set(values) - {None}) <= 1 for values in zip(*facts, strict=True)):
@@ -169,7 +173,13 @@ def _sample(claim: Claim, person: str | None, words: Recode) -> Sample | Quarant
     split = part_of(claim.split) if claim.split.strip() else None
     if claim.split.strip() and split is None:
         return Quarantined(claim.path, f"split {printable(claim.split, 40)!r} is not train, validation or test")
-    return Sample(claim.path, label, person and storable(person), split=split)
+    gender, age, race = (attribute(cell) for cell in (claim.gender, claim.age, claim.race))
+    return Sample(claim.path, label, person and storable(person), split=split, gender=gender, age=age, race=race)
+
+
+def _fullness(sample: Sample) -> tuple[bool, bool, int]:
+    known = sum(value is not None for value in (sample.gender, sample.age, sample.race))
+    return sample.subject is not None, sample.split is not None, known
 
 
 def _label(written: str, words: Recode) -> str | None:
@@ -213,8 +223,8 @@ def _real(root: Path, path: Path) -> str:
 DATASET = Dataset(
     name="folder", title="A folder of one's own", source="nowhere: it is yours",
     licence="the user's own",
-    layout="images and --labels CSV with columns path, expression and perhaps subject, split; or folders such as "
-    "happiness/anna/1.jpg, anna/happy/1.jpg, train/happy/1.jpg",
+    layout="images and --labels CSV with columns path, expression and perhaps subject, split, gender, age, race; "
+    "or folders such as happiness/anna/1.jpg, anna/happy/1.jpg, train/happy/1.jpg",
     labels=LABELS, samples=samples, takes_labels=True,
     examples={
         "anger/anna/1.jpg": ("anger", "anna"), "contempt/ben/2.png": ("contempt", "ben"),

@@ -19,11 +19,15 @@ class Claim:
     subject: str | None
     split: str
     source: str  # line or folder, in words
+    gender: str = ""
+    age: str = ""
+    race: str = ""
 
     @property
     def said(self) -> str:
         """What is said, in words."""
-        return ", ".join(printable(cell, 40) for cell in (self.label, self.subject, self.split) if cell)
+        cells = (self.label, self.subject, self.split, self.gender, self.age, self.race)
+        return ", ".join(printable(cell, 40) for cell in cells if cell)
 
 
 @dataclass

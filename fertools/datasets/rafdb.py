@@ -1,34 +1,32 @@
 """RAF-DB, its basic subset: 15,339 photographs from the internet, seven expressions; nobody is named.
 
 The authors' crops of 100 x 100 are taken; the original photographs, with boxes and landmarks, where these alone are
-there. Version 1.1 added the boxes and corrected some crops. A widely shared copy sorts the crops into class folders.
+there. Gender, race and age of either come from Annotation/manual, where that is. Version 1.1 added the boxes and
+corrected some crops. A widely shared copy sorts the crops into class folders.
 Li et al. 2017, doi:10.1109/CVPR.2017.277; Li and Deng 2019, doi:10.1109/TIP.2018.2868382.
 """
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from fertools.datasets import rafdb_folders
-from fertools.datasets.base import Dataset, DatasetError, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.base import Dataset, DatasetError, Note, Quarantined, Release, Sample, files_below, refuse_folder
+from fertools.datasets.rafdb_annotations import BOXES, ENDINGS, MANUAL, WHO, annotated, described
 from fertools.datasets.rafdb_lists import ALIGNED, LABELS, Labels, fault, image_of, read_labels
 from fertools.datasets.readers import raw_folder
 from fertools.datasets.readers.copies import set_aside
+from manifests.text import printable
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")  # the authors' spelling, and the dictionary's
 IMAGES = {"aligned": ALIGNED, "original": ""}  # folders, the first that is there; what names add to their image's
-BOXES, LANDMARKS = "boundingbox", "manual"  # annotations, of originals
-ANNOTATIONS = {BOXES: ("_boundingbox.txt", 1, 4), LANDMARKS: ("_manu_attri.txt", 5, 2)}  # file, lines, numbers a line
-MAX_ANNOTATION = 4096  # bytes
 DEPTH = 4  # of the folders that are looked for: two/wrappers/basic/EmoLabel
-LEAVES = (*IMAGES, *ANNOTATIONS, "auto")
+LEAVES = (*IMAGES, *ENDINGS, "auto")
 
 
 def samples(
     root: Path, labels: Path | None = None, recode: Mapping[str, str] | None = None
-) -> Iterator[Sample | Quarantined]:
+) -> Iterator[Sample | Quarantined | Note]:
     """Yield every image below root, in path order, and what is missing.
 
     Args:
@@ -80,7 +78,7 @@ def _shelf(tree: raw_folder.Tree, base: Path, name: str) -> Mapping[str, Path]:
 
 def _from_list(
     root: Path, tree: raw_folder.Tree, base: Path, emolabel: Path, recode: Mapping[str, str] | None
-) -> Iterator[Sample | Quarantined]:
+) -> Iterator[Sample | Quarantined | Note]:
     """Yield what the list names, and what else is among the images."""
     names = tree[emolabel]
     path, copies = set_aside(
@@ -92,13 +90,30 @@ def _from_list(
     folder, ending = _image_folder(root, tree, base)
     yield from _aside(tree, base, folder)
     taken: dict[str, Path] = {}
-    for item in _images(root, folder, ending, labels, taken):
-        if isinstance(item, Sample) and not ending:
-            yield from _annotated(root, _shelf(tree, base, "annotation"), item)
-        else:
-            yield item
+    yield from _with_annotations(
+        root, _shelf(tree, base, "annotation"), ending, _images(root, folder, ending, labels, taken)
+    )
     for image in sorted(labels.keys() - taken):
         yield Quarantined(folder / f"{image}{ending}.jpg", f"missing: {path.name} names it")
+
+
+def _with_annotations(
+    root: Path, shelf: Mapping[str, Path], ending: str, images: Iterable[Sample | Quarantined]
+) -> Iterator[Sample | Quarantined | Note]:
+    """Yield images with what is annotated; of crops with who is shown, and how many of them nothing is known of."""
+    num_images = num_unknown = 0
+    for item in images:
+        if isinstance(item, Quarantined):
+            yield item
+            continue
+        read = described(root, shelf, image_of(item.path) or "", item) if ending else annotated(root, shelf, item)
+        for found in read:
+            yield found
+            num_images += isinstance(found, Sample)
+            num_unknown += isinstance(found, Sample) and found.gender is None
+    if num_unknown and MANUAL in shelf:
+        where = printable(shelf[MANUAL])
+        yield Note(f"{where}: {', '.join(WHO)} of {num_unknown} of {num_images} images are not read from it")
 
 
 def _image_folder(root: Path, tree: raw_folder.Tree, base: Path) -> tuple[Path, str]:
@@ -124,7 +139,7 @@ def _aside(tree: raw_folder.Tree, base: Path, folder: Path) -> Iterator[Quaranti
         if "original" in shelf:
             yield Quarantined(shelf["original"], f"the originals of {folder}, which is taken", "aside")
         return
-    packed = [shelf.get("aligned.zip"), *(_shelf(tree, base, "annotation").get(f"{name}.zip") for name in ANNOTATIONS)]
+    packed = [shelf.get("aligned.zip"), *(_shelf(tree, base, "annotation").get(f"{name}.zip") for name in ENDINGS)]
     for path in packed:
         if path and path.stem.lower() not in tree[path.parent]:
             yield Quarantined(path, "still packed; unpack it to have it read")
@@ -148,44 +163,6 @@ def _images(
                 yield Sample(path, published[0], split=image.partition("_")[0])
             else:
                 yield Quarantined(path, f"the list gives it {' and '.join(published) or 'no label'}")
-
-
-def _annotated(root: Path, shelf: Mapping[str, Path], sample: Sample) -> Iterator[Sample | Quarantined]:
-    """Yield an original with its box and landmarks, and what is wrong with these."""
-    found: dict[str, tuple[float, ...]] = {}
-    for name, (ending, num_lines, each) in ANNOTATIONS.items():
-        if name not in shelf:
-            continue
-        path = shelf[name] / f"{sample.path.stem}{ending}"
-        try:
-            found[name] = _numbers(root, path, num_lines, each)
-        except (OSError, ValueError) as error:
-            yield Quarantined(path, f"not read: {error}")
-    box = None
-    if BOXES in found:
-        x0, y0, x1, y1 = found[BOXES]
-        box = (x0, y0, x1, y1)
-    yield replace(sample, box=box, landmarks=found.get(LANDMARKS))
-
-
-def _numbers(root: Path, path: Path, num_lines: int, each: int) -> tuple[float, ...]:
-    """Return the numbers in the first lines of an annotation.
-
-    Raises:
-        ValueError: there are others than expected; the message is the reason.
-        OSError: the file cannot be read.
-    """
-    if not raw_folder.is_file_below(root, path):
-        raise ValueError("missing, or a link that leaves the raw folder")
-    with (root / path).open("rb") as file:
-        lines = file.read(MAX_ANNOTATION).decode("utf-8-sig", "replace").splitlines()[:num_lines]
-    cells = [line.split() for line in lines]
-    if [len(line) for line in cells] != [each] * num_lines:
-        raise ValueError(f"it starts with {' '.join(lines)[:40]!r}, not with {num_lines} lines of {each} numbers")
-    numbers = tuple(float(cell) for line in cells for cell in line)
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("a number is not finite")
-    return numbers
 
 
 COMPANIONS = re.compile(

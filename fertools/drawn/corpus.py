@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from fertools.drawn.face.expressions import perform_part, sample_peak
-from fertools.drawn.face.factors import Action, Identity, Nuisance, jitter, sample_identity, sample_nuisance
+from fertools.drawn.face.factors import Action, Identity, Nuisance, jitter, person, sample_nuisance
 from fertools.drawn.face.render import landmarks, render, render_colour
 from fertools.drawn.face.scene import choose_noise
 from fertools.drawn.layouts.registry import LAYOUTS
@@ -100,11 +100,6 @@ def find_missing(root: Path, recordings: Sequence[Recording], bound: Iterable[Pu
 
 def _pieces(root: Path, recording: Recording) -> list[bytes]:
     return [(root / path).read_bytes() for path in recording.files if is_piece(path)]
-
-
-def person(seed: int, subject_index: int) -> Identity:
-    """Who a corpus's subject is."""
-    return sample_identity(np.random.default_rng([seed, 1, subject_index]))
 
 
 def frames(recording: Recording, seed: int) -> tuple[list[Frame], np.random.Generator]:

@@ -5,6 +5,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from manifests.text import storable
+
 NOBODY = {  # what people, pandas and spreadsheets write for "not known"; compared without case and blanks
     "", "nan", "none", "null", "nil", "na", "n/a", "n.a.", "#n/a", "#na", "#n/v", "<na>", "nat", "-", "--", "?", "??",
     ".", "-1", "-1.0", "unknown", "unk", "unnamed", "anonymous", "not available", "unbekannt", "inconnu", "inconnue",
@@ -35,6 +37,12 @@ def identify(written: Sequence[str | None]) -> tuple[list[str | None], list[str]
         None if cell is None or (spelling := _spelling(cell)) in nobody else called[_key(spelling)] for cell in written
     ]
     return people, list(_notes(nobody, of_key, called))
+
+
+def attribute(written: str) -> str | None:
+    """Return what a cell says of a person, such as a gender, without case and blanks; null where it says nothing."""
+    spelling = _key(_spelling(written))
+    return None if spelling in NOBODY else storable(spelling)
 
 
 def _spelling(cell: str) -> str:

@@ -90,6 +90,7 @@ def _empty_row(dataset: Dataset, item: Selected) -> dict[str, Any]:
         "label": sample.label, "expression": item.expression, "role": item.role,
         "subject": sample.subject and storable(f"{prefix}/{sample.subject}"),
         "sequence": sample.sequence and storable(f"{prefix}/{sample.sequence}"),
+        "gender": sample.gender, "age": sample.age, "race": sample.race,
         "frame": sample.frame, "split": sample.split, "usable": False,
     }  # fmt: skip
 

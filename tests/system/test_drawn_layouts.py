@@ -286,6 +286,16 @@ def test_rafdb_has_landmarks_and_a_box_of_each_original(small):
         assert cv2.imread(str(original)).shape == (part.height, part.width, 3)
 
 
+def test_rafdb_says_of_the_people_what_the_drawing_knows(small):
+    drawn = by_image(small("rafdb"))
+    samples = read("rafdb", small("rafdb"))[0]
+    for sample in samples:
+        (row,) = drawn[sample.path.as_posix()]
+        assert sample.gender == ("male" if row["identity.heavy"] == "True" else "female")
+        assert (float(row["identity.age"]) >= 0.8) == (sample.age == "70+")
+        assert (float(row["identity.skin"]) > 0.6) == (sample.race == "Caucasian")
+
+
 def test_a_crop_has_its_points_where_the_template_says():
     turn = np.array([[0.9, -0.5], [0.5, 0.9]]) * 2
     points = rafdb.TEMPLATE @ turn.T + (120, 60)

@@ -171,6 +171,8 @@ def test_the_command_writes_a_card_that_the_hub_reads(run, patterns, tmp_path):
     assert card.data.eval_results[0].metric_value == pytest.approx(accuracy, abs=1e-4)
     words = " ".join(card.text.split())
     assert "drawn by code" in words and "An expression is not an emotion" in words
+    assert "Nobody has measured whether it is worse for people of some gender, age or race" in words
+    assert "must not be used to tell a person's gender" in words
     assert "of the 12 for which it is known" in words and told["files"][WEIGHTS]["sha256"] in words
     provenance = run.read_json("provenance.json")
     assert provenance["data"]["read"]["faces"] in words

@@ -3,8 +3,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pytest
+from small_runs import CPU, run_spec, silent
 
+from fertools.folds.make_folds import make_folds
+from manifests import files, schema
+from trainer.evaluation.metrics import statistics
 from trainer.evaluation.reporting import run_report
+from trainer.inference.export import export
+from trainer.training.fit import RunSpec, fit
 
 
 def test_the_nearest_by_expression_are_other_people_and_the_query_is_never_found():
@@ -31,18 +39,49 @@ class Addresses(HTMLParser):
 
 
 def test_a_runs_page_is_self_contained(patterns, tmp_path):
-    import torch
-
-    from trainer.training.fit import RunSpec, fit
-
     settings = ("width=4", "code_size=8", "epochs=1")
     run_spec = RunSpec(
         manifest=patterns, method="resnet", preset="demo", settings=settings, epochs=None, fold=1, seed=0
     )  # fmt: skip
-    run = fit(run_spec, tmp_path, torch.device("cpu"), lambda *_: None)
+    run = fit(run_spec, tmp_path, CPU, silent)
     text = Path(run.folder / "report.html").read_text()
     page = Addresses()
     page.feed(text)
     assert page.found and all(address.startswith(("data:", "#")) for address in page.found)
     accuracy = json.loads((run.folder / "scores.json").read_text())["classification"]["accuracy"]
     assert f"{accuracy:.3f}" in text and "Drawn faces, a stand-in" in text and run.folder.name in text
+    assert "how others saw people" not in text  # nobody is described
+
+
+def described(patterns, target):
+    """The same faces as an official split with 32 test faces, of whom gender and age are published."""
+    table, num = files.read(patterns, images=True), 48
+    columns = {
+        "subject": [None] * num, "sequence": [None] * num, "fold": [None] * num, "age": ["30"] * num,
+        "split": ["test" if row % 3 else "train" for row in range(num)],
+        "gender": ["female" if row % 16 == 5 else "male" for row in range(num)],
+    }  # fmt: skip
+    for name, values in columns.items():
+        field = schema.FACES.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+    files.write([table], target, files.read_metadata(patterns))
+    make_folds(target, 4, "standardize", seed=0, by="official")
+    return target
+
+
+def test_scores_by_group_are_written_and_shown_where_people_are_described(patterns, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "DRAWS", 50)
+    run = fit(run_spec(described(patterns, tmp_path / "set.parquet"), "resnet"), tmp_path / "runs", CPU, silent)
+    scores = run.read_json("scores.json")
+    groups = scores["fairness"]["gender"]["groups"]
+    assert {name: group["faces"] for name, group in groups.items()} == {"female": 2, "male": 30}
+    assert sum(group["faces"] * group["accuracy"] for group in groups.values()) == pytest.approx(
+        scores["classification"]["correct"]
+    )
+    assert scores["fairness"]["age"]["groups"]["20-39"]["faces"] == 32
+    text, page = run_report.text(scores), (run.folder / "report.html").read_text()
+    assert "accuracy, gender female" in text and "2 faces; 95 % over people" in text and "under 30 faces" in text
+    assert "macro recall, age 20-39" in page and "how others saw people" in page
+    export(run, tmp_path, "safetensors", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| macro recall, gender female |" in card and "how others saw people" in card

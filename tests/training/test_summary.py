@@ -34,6 +34,19 @@ def test_a_table_gives_mean_sample_spread_and_number_of_runs(tmp_path):
     assert "0.800 +- 0.141" in comparison.markdown([group])
 
 
+def test_scores_by_group_of_people_are_shown_where_runs_have_them(tmp_path):
+    runs = [finished(tmp_path, fold, 0.8) for fold in (1, 2)]
+    assert comparison.by_group_texts(runs) == []
+    scores = {"faces": 40, "people": 40, "accuracy": 0.7, "accuracy_interval": None}
+    scores |= {"macro_recall": 0.6, "macro_recall_interval": None}
+    told = runs[0].read_json("scores.json") | {
+        "fairness": {"race": {"unknown": 0, "groups": {"x": scores}, "gaps": None}}
+    }
+    runs[0].write_json("scores.json", told)
+    (text,) = comparison.by_group_texts(runs)
+    assert "set resnet" in text and "accuracy 0.700, macro recall 0.600; 1 runs of 40 faces" in text
+
+
 def test_one_run_has_no_spread(tmp_path):
     (group,) = comparison.table([finished(tmp_path, 1, 0.7)])
     assert group["spread"]["accuracy"] is None and "0.700 |" in comparison.markdown([group])

@@ -79,6 +79,21 @@ def test_a_table_gives_parts_and_says_which_words_it_understood(tmp_path):
     assert "semicolons" in notes[0] and "labels read as: Joie -> happiness (1)" in notes
 
 
+def test_a_table_says_who_the_people_are_and_words_for_nothing_are_none(tmp_path):
+    put(tmp_path, ["1.jpg", "2.jpg", "3.jpg"])
+    (tmp_path / "labels.csv").write_text(
+        "path,expression,Sex,age_group,ethnicity\n"
+        "1.jpg,sad,Female , 20-39,Asian\n2.jpg,sad,female,34.0,n/a\n3.jpg,sad,,,\n"
+    )
+    items = survey(FOLDER, tmp_path, tmp_path / "labels.csv")
+    people = [(item.gender, item.age, item.race) for item in items if isinstance(item, Sample)]
+    assert people == [("female", "20-39", "asian"), ("female", "34", None), (None, None, None)]
+    taken, bad, _ = read(
+        tmp_path, "path,expression,gender\n1.jpg,sad,male\n1.jpg,sad,female\n2.jpg,sad,\n2.jpg,sad,male\n"
+    )
+    assert list(taken) == ["2.jpg"] and "line 2: sad, male; line 3: sad, female" in bad["1.jpg"]
+
+
 # --- one file, several rows
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from fertools.datasets import rafdb
-from fertools.datasets.base import DatasetError, Quarantined, Sample
+from fertools.datasets.base import DatasetError, Note, Quarantined, Sample
+from fertools.datasets.protocols import Selected
 from fertools.datasets.readers import raw_folder
+from fertools.preparation import face_rows
 from manifests import schema
 
 LIST = "basic/EmoLabel/list_patition_label.txt"
@@ -28,7 +30,7 @@ def put(root: Path, files: dict[str, str]) -> Path:
 
 
 def found(root):
-    items = list(rafdb.DATASET.samples(root, None))
+    items = [item for item in rafdb.DATASET.samples(root, None) if not isinstance(item, Note)]
     samples = {item.path.as_posix(): item for item in items if isinstance(item, Sample)}
     bad = {item.path.as_posix(): item.reason for item in items if isinstance(item, Quarantined)}
     assert len(samples) + len(bad) == len(items)
@@ -213,6 +215,38 @@ def test_crops_come_first_and_have_no_published_landmarks_for_these_are_of_the_o
     assert {s.path.parent.name for s in samples} == {"aligned"} and {s.landmarks for s in samples} == {None}
     (aside,) = (item for item in items if isinstance(item, Quarantined))
     assert (aside.path.as_posix(), aside.kind) == ("basic/Image/original", "aside")
+
+
+@pytest.mark.parametrize("place", [CROP, ORIGINAL])
+def test_gender_race_and_age_are_read_as_the_authors_readme_codes_them(tmp_path, place):
+    codes = {"0\n0\n0\n": ("male", "Caucasian", "0-3"), "1\n1\n1\n": ("female", "African-American", "4-19"),
+             "2\n2\n2\n": ("unsure", "Asian", "20-39"), "0\r\n2\r\n3": ("male", "Asian", "40-69"),
+             "1\n0\n4": ("female", "Caucasian", "70+")}  # fmt: skip
+    images = {f"train_0000{number}": "5" for number in range(1, 6)}
+    put(tmp_path, basic(images, place))
+    for image, lines in zip(images, codes, strict=True):
+        text = FACE.removesuffix("0\n2\n3\n") + lines
+        put(tmp_path, {f"basic/Annotation/manual/{image}_manu_attri.txt": text})
+    samples, bad = found(tmp_path)
+    assert [(s.gender, s.race, s.age) for s in samples.values()] == list(codes.values()) and bad == {}
+
+
+def test_a_row_has_what_is_known_of_the_person():
+    sample = Sample(Path("a.jpg"), "5", gender="unsure", age="70+", race="Asian")
+    row = face_rows.lost_row(rafdb.DATASET, Selected(sample, "sadness", "image"))
+    assert (row["gender"], row["age"], row["race"], row["subject"]) == ("unsure", "70+", "Asian", None)
+
+
+def test_crops_whose_people_are_not_described_are_read_and_counted(tmp_path):
+    put(tmp_path, basic({f"train_0000{number}": "5" for number in range(1, 5)}))
+    texts = {"1": FACE, "2": FACE.replace("0\n2\n3\n", "0\n3\n3\n"), "3": FACE.replace("2\n3\n", "")}
+    put(tmp_path, {f"basic/Annotation/manual/train_0000{n}_manu_attri.txt": text for n, text in texts.items()})
+    samples, bad = found(tmp_path)
+    assert [sample.gender for sample in samples.values()] == ["male", None, None, None]
+    assert [Path(path).name for path in bad] == ["train_00002_manu_attri.txt", "train_00003_manu_attri.txt"]
+    assert all("not gender 0 to 2, race 0 to 2, age 0 to 4, a line each" in reason for reason in bad.values())
+    (note,) = (item.text for item in rafdb.DATASET.samples(tmp_path, None) if isinstance(item, Note))
+    assert note == "basic/Annotation/manual: gender, race, age of 3 of 4 images are not read from it"
 
 
 def test_annotations_that_are_missing_or_broken_are_named_and_the_image_is_kept(tmp_path):

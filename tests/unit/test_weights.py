@@ -1,3 +1,5 @@
+import argparse
+import datetime
 import json
 import os
 import pickle
@@ -5,9 +7,11 @@ import struct
 import sys
 import types
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from pathlib import Path, PureWindowsPath
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
@@ -59,7 +63,9 @@ def test_what_was_saved_is_read(keep, tmp_path):
     assert found.about["licence"] == ("MIT, and ? so on" if keep == "safetensors" else weights.UNKNOWN_LICENCE)
 
 
-@pytest.mark.parametrize("container", ["state_dict", "model", "net"])
+@pytest.mark.parametrize(
+    "container", ["state_dict", "model", "net", "network", "params", "weights", "model_state", "backbone"]
+)
 def test_a_checkpoint_is_opened_and_what_is_beside_the_weights_is_named(container, tmp_path):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1).state_dict()
     beside = {"epoch": 3, "best": torch.tensor(0.9), "optimizer": optimizer}
@@ -67,6 +73,29 @@ def test_a_checkpoint_is_opened_and_what_is_beside_the_weights_is_named(containe
     found = read(str(path))
     assert found.tensors.keys() == SOME.keys()
     assert set(found.beside) == {"epoch", "best", "optimizer", "_metadata"}
+
+
+@pytest.mark.parametrize("keep", ["zip", "legacy"])
+def test_what_scripts_keep_beside_weights_is_passed_over_and_none_of_it_is_made(keep, tmp_path):
+    counts = defaultdict(list, {"loss": [0.5]})
+    beside = {
+        "args": argparse.Namespace(lr=0.1, out=Path("runs"), data=PureWindowsPath("d")), "best": np.float64(0.9),
+        "step": np.int64(3), "history": np.zeros(3), "dtype": np.dtype("float32"), "meters": counts,
+        "when": datetime.datetime(2026, 1, 1), "options": types.SimpleNamespace(a=1),
+    }  # fmt: skip
+    held = {"model": defaultdict(int, SOME)} | beside
+    torch.save(held, path := tmp_path / "last.pth", _use_new_zipfile_serialization=keep == "zip")
+    found = read(str(path))
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in SOME.items())
+    assert found.tensors.keys() == SOME.keys() and set(found.beside) == beside.keys()
+    torch.save({"model": SOME, "optimizer": Payload(tmp_path / "left")}, path)
+    assert "it asks for posix.mkdir" in refusal(path) and not (tmp_path / "left").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_named_for_what_it_is(tmp_path):
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(path := tmp_path / "model.pt")
+    assert "it is TorchScript" in refusal(path) and "torch.jit.load(FILE).state_dict()" in refusal(path)
 
 
 def test_the_short_name_tells_weights_apart():

@@ -279,7 +279,8 @@ def report(
 
         loaded = [load_run(folder) for folder in runs]
         if as_json:
-            typer.echo(json.dumps({"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}))
+            found = {"groups": comparison.table(loaded), "comparisons": comparison.comparisons(loaded)}
+            typer.echo(json.dumps(found | {"by_group": comparison.by_group(loaded)}))
             return
         page = runs[0].parent / "report.html"
         typer.echo(comparison_page.write(loaded, page))

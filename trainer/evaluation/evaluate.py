@@ -23,6 +23,7 @@ from trainer.evaluation.metrics import disentanglement
 from trainer.evaluation.metrics.calibration import calibration
 from trainer.evaluation.metrics.classification import classification
 from trainer.evaluation.metrics.dependence import dependence
+from trainer.evaluation.metrics.fairness import age_groups, fairness
 from trainer.evaluation.metrics.information import information_gap
 from trainer.evaluation.metrics.leaks import identity_within_expression, person_information
 from trainer.evaluation.metrics.probes import expression_probe, factor_probe, identity_probe, verification
@@ -36,6 +37,7 @@ from trainer.runs.run import Run, RunError
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
 PATIENCE = 60.0  # s that another evaluation of the same run may take to write
 LABELS = ("face_id", "expression", "subject", "sequence", "source")
+ATTRIBUTES = ("gender", "age", "race")  # of people, where they are published
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
         "codes": {name: _read(name, train, test, unseen) for name in test.codes},
         "budget": _budget(run),
     }
+    if by_group := _by_group(test, predicted, {name: data.column("test", name) for name in ATTRIBUTES}):
+        scores["fairness"] = by_group
     if "identity" in unseen.codes:
         scores["dependence"] = dependence(
             unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
@@ -182,6 +186,19 @@ def _read(name: str, train: Outputs, test: Outputs, unseen: Outputs) -> dict[str
         "expression_retrieval": retrieval(code, expression, subject),
         "identity_retrieval": retrieval(code, subject, sequence),
         "expression_verification": verification(code, expression, subject, sequence),
+    }
+
+
+def _by_group(
+    outputs: Outputs, predicted: NDArray[Any], attributes: dict[str, NDArray[Any]]
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Return the scores by group of each attribute of people that is known of a face."""
+    groups = {name: age_groups(values) if name == "age" else values for name, values in attributes.items()}
+    truth, subjects = outputs.labels["expression"], outputs.labels["subject"]
+    return {
+        name: fairness(truth, predicted, subjects, values)
+        for name, values in groups.items()
+        if any(value is not None for value in values)
     }
 
 
@@ -300,6 +317,8 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     outputs = Outputs(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
+    if by_group := _by_group(outputs, predicted, {name: np.array(table[name].to_pylist()) for name in ATTRIBUTES}):
+        scores["fairness"] = by_group
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
     probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"
     with run.writer(PATIENCE):

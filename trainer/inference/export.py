@@ -21,6 +21,7 @@ from manifests.provenance import file_sha256
 from trainer.data.fold_data import FoldData
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import compare
+from trainer.evaluation.reporting.fairness_rows import fairness_rows
 from trainer.inference.model import CONFIG, WEIGHTS, Network, config_sha256, of_run, read
 from trainer.inference.onnx import GRAPHS, Answer, ExportError, batches, graph, module
 from trainer.runs.atomic import whole_file, write_tensors, write_whole
@@ -188,13 +189,15 @@ def _card(run: Run, data: FoldData, written: Exported) -> str:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8"))
+    scores = run.read_json("scores.json")
     drawn, title = data.metadata["summary"]["drawn"], data.metadata.get("title", data.manifest.stem)
     told = f"Licence: {data.metadata.get('licence', 'not known')}. Source: {data.metadata.get('source', 'not known')}"
     return template.render(
         written=written, name=run.folder.name, title=title, drawn=drawn, crop=data.crop,
         terms=f"Faces drawn by code (fertools draw), a stand-in for {title}." if drawn else f"{title}. {told}.",
         config=run.read_json("config.json"), provenance=run.read_json("provenance.json"),
-        read=run.read_json("scores.json")["classification"], beside=_runs_beside(run), shared=_shared(data),
+        read=scores["classification"], by_group=list(fairness_rows(scores.get("fairness", {}))),
+        beside=_runs_beside(run), shared=_shared(data),
         parts={name: len(rows) for name, rows in data.rows.items()},
     )  # fmt: skip
 

@@ -17,6 +17,16 @@ RATES, USUAL_RATE = (1, 120), 25.0  # frames a second that are believed; what st
 ENDS_EARLY = 0.01  # of the frames that a video says it has; some formats only estimate them
 MATROSKA, QUICKTIME, STILLS = b"\x1aE\xdf\xa3", (b"ftyp", b"moov", b"mdat", b"wide"), (b"avi", b"hei", b"hev", b"mif")
 
+TS_PACKET, TS_SYNC = 188, 0x47  # bytes, and the first of each
+UNREAD = {  # how videos of other formats start
+    b"FLV\x01": "Flash Video (.flv)",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "Windows Media (.wmv, .asf)",
+    b"\0\0\x01\xba": "an MPEG program stream (.mpg, .vob)",
+    b"\0\0\x01\xb3": "MPEG video (.mpg, .m2v)",
+    b"OggS": "Ogg (.ogv)",
+    b".RMF": "RealMedia (.rm)",
+}
+
 
 class FrameError(TrainerError):
     """A video or a camera that gives no frames, or not all; the message is the reason, without the path."""
@@ -42,12 +52,26 @@ def is_video(path: Path) -> bool:
     """Return whether a file starts as an AVI, MP4, MOV, MKV or WebM.
 
     Nothing else gets to the decoder: it knows formats that name other files, or addresses.
+
+    Raises:
+        FrameError: it starts as a video of another format.
     """
     with path.open("rb") as file:
-        start = file.read(12)
+        start = file.read(2 * TS_PACKET + 1)
+    if kind := _unread_kind(start):
+        raise FrameError(f"a video in {kind}, which is not read; make an MP4 of it, such as: ffmpeg -i FILE FILE.mp4")
+    start = start[:12]
     if start[:4] == b"RIFF":
         return start[8:] == b"AVI "
     return start.startswith(MATROSKA) or (start[4:8] in QUICKTIME and start[8:11] not in STILLS)
+
+
+def _unread_kind(start: bytes) -> str | None:
+    """Return the format of a video that is not read, by how its file starts; null: it is none."""
+    is_gif = start.startswith(b"GIF")  # G is the same byte
+    if len(start) > 2 * TS_PACKET and set(start[::TS_PACKET]) == {TS_SYNC} and not is_gif:
+        return "an MPEG transport stream (.ts, .mts)"
+    return next((kind for begins, kind in UNREAD.items() if start.startswith(begins)), None)
 
 
 def read(path: Path, every: int = 1) -> Iterator[Frame]:

@@ -22,6 +22,7 @@ SCENERIES: tuple[Scenery, ...] = ("plain", "curtain", "wall")
 class Identity:
     """A person: everything that stays the same in all of their sequences."""
 
+    heavy: bool  # a heavier skull, brow and beard, as in most men
     texture: int  # seed of pores, hair strands, moles and freckles
     face_width: float
     face_height: float  # eye line to chin
@@ -152,7 +153,7 @@ LIGHT_STYLES = (0.0, 0.06, 0.0, 0.06, 0.22, 0.16, 0.22, 0.12, 0.16)
 
 def sample_identity(rng: np.random.Generator) -> Identity:
     """A person at random. Features go together as they do in people: heavy brows and beards, age and lines."""
-    heavy = bool(rng.uniform() < 0.45)  # a heavier skull, brow and beard, as in most men
+    heavy = bool(rng.uniform() < 0.45)
     age = float(rng.beta(1.3, 1.8))
     skin = float(rng.choice(SKINS, p=SKIN_SHARES) + rng.uniform(-0.06, 0.06))
     spread = {name: float(np.clip(rng.standard_normal(), -2, 2)) for name in [*VARYING, "brow", "eye_bags"]}
@@ -164,6 +165,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     hair = float(rng.uniform(0.25, 0.52) if fair and rng.uniform() < 0.45 else rng.uniform(0.05, 0.2))
     hair = float(rng.uniform(0.42, 0.62)) if grey else hair
     return Identity(
+        heavy=heavy,
         texture=int(rng.integers(2**31)),
         skin=skin,
         age=age,
@@ -181,6 +183,11 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         gain=float(rng.uniform(0.78, 1.15)),
         **varying,
     )
+
+
+def person(seed: int, subject_index: int) -> Identity:
+    """Who a corpus's subject is."""
+    return sample_identity(np.random.default_rng([seed, 1, subject_index]))
 
 
 def sample_nuisance(rng: np.random.Generator) -> Nuisance:

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fertools.drawn.face.factors import Nuisance
+from fertools.drawn.face.factors import Identity, Nuisance, person
 from fertools.drawn.layouts.photographs import Dealt, aligned, at_large, box, count_out, deal, sixty_eight
 from fertools.drawn.recording import (
     FINDER_FILE,
@@ -23,6 +23,8 @@ from fertools.drawn.recording import (
 
 NUM_SUBJECTS, MAX_SUBJECTS = 20, 999
 FIRST_PERSON = 6000
+LIGHT, DARK = 0.6, 0.5  # albedo of skin: what is above, and what is below
+LEAST_AGES = (0.0, 0.05, 0.4, 0.8)  # lines of a face at which an age group begins; nobody drawn is younger than 4
 LABELS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # in the order of the codes 1 to 7
 COUNTS = {
     "train": dict(zip(LABELS, (1290, 281, 717, 4772, 1982, 705, 2524), strict=True)),
@@ -42,6 +44,7 @@ class Portrait(Photograph):
 
     split: str
     place: int  # in its split, from 1
+    seed: int  # of its corpus
 
     @property
     def stem(self) -> str:
@@ -75,8 +78,8 @@ class Portrait(Photograph):
         yield encode(shot.image, ".jpg")
         points = np.vstack([shot.landmarks[:2], shot.landmarks[3:].mean(0)])
         yield encode(aligned(shot, points, TEMPLATE, CROP_SIZE), ".jpg")
-        about = f"{self.subject_index % 2}\n{self.subject_index % 3}\n{self.subject_index % 5}\n"
-        yield (_lines(shot.landmarks.tolist()) + about).encode()
+        who = "".join(f"{code}\n" for code in codes_of(person(self.seed, self.subject_index)))
+        yield (_lines(shot.landmarks.tolist()) + who).encode()
         yield _lines(sixty_eight(shot.landmarks)[17:54].tolist()).encode()
         yield (" ".join(f"{side:.6f}" for side in box(shot.landmarks)) + " \n").encode()
 
@@ -94,6 +97,15 @@ class Portrait(Photograph):
         return at_large(sampled)
 
 
+def codes_of(identity: Identity) -> tuple[int, int, int]:
+    """The set's codes of gender, race and age of a drawn person.
+
+    A heavier skull stands for male. Drawn faces have no race: the tone of their skin stands in, light to dark 0, 2, 1.
+    """
+    race = 0 if identity.skin > LIGHT else 2 if identity.skin > DARK else 1
+    return int(not identity.heavy), race, sum(identity.age >= least for least in LEAST_AGES)
+
+
 def _lines(points: Sequence[Sequence[float]]) -> str:
     return "".join(f"{x:.3f}\t{y:.3f}\n" for x, y in points)
 
@@ -105,18 +117,18 @@ def plan(num_subjects: int = NUM_SUBJECTS, seed: int = 0) -> list[Portrait]:
         FertoolsError: too few or too many subjects.
     """
     check_number(num_subjects, MAX_SUBJECTS)
-    return [_portrait(dealt) for dealt in deal(num_subjects, ("train", "train", "train", "test"), LABELS, seed)]
+    return [_portrait(dealt, seed) for dealt in deal(num_subjects, ("train", "train", "train", "test"), LABELS, seed)]
 
 
 def published(seed: int) -> list[Portrait]:
     """12,271 and 3,068 photographs."""
-    return [_portrait(dealt) for dealt in count_out(COUNTS, seed)]
+    return [_portrait(dealt, seed) for dealt in count_out(COUNTS, seed)]
 
 
-def _portrait(dealt: Dealt) -> Portrait:
+def _portrait(dealt: Dealt, seed: int) -> Portrait:
     height, width = SIZES[(dealt.person + dealt.number) % len(SIZES)]
     who = FIRST_PERSON + dealt.person
-    return Portrait(who, dealt.name, dealt.number, dealt.label, 1, height, width, True, dealt.split, dealt.place)
+    return Portrait(who, dealt.name, dealt.number, dealt.label, 1, height, width, True, dealt.split, dealt.place, seed)
 
 
 def bind(recordings: Sequence[Portrait], _pieces: Pieces) -> Bound:

@@ -16,6 +16,7 @@ from trainer.evaluation.metrics.statistics import (
 )
 from trainer.evaluation.reporting.budgets import budget_of
 from trainer.evaluation.reporting.columns import FEWEST_RUNS
+from trainer.evaluation.reporting.fairness_rows import over_runs, over_runs_text
 from trainer.evaluation.reporting.run_report import CODES
 from trainer.runs.run import Run, RunError
 
@@ -74,6 +75,20 @@ def _group(name: str, runs: list[Run]) -> dict[str, Any]:
         "mean": {key: float(np.mean(values)) for key, values in columns.items()},
         "spread": {key: float(np.std(values, ddof=1)) if len(values) > 1 else None for key, values in columns.items()},
     }  # fmt: skip
+
+
+def by_group(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return the scores by group of people, where it is known who they are: means over runs, by name of the runs."""
+    found = {
+        name: over_runs([run.read_json("scores.json").get("fairness", {}) for run in members])
+        for name, members in groups_of(runs).items()
+    }
+    return {name: means for name, means in found.items() if means}
+
+
+def by_group_texts(runs: Sequence[Run]) -> list[str]:
+    """Return the same as lines to read, a text a group of runs."""
+    return [over_runs_text(name, means) for name, means in by_group(runs).items()]
 
 
 def markdown(groups: list[dict[str, Any]]) -> str:

@@ -49,7 +49,8 @@ def write(runs: Sequence[Run], path: Path) -> str:
     marks = budget_marks(members)
     for group in groups:
         group["runs"] += marks[group["runs"]]
-    texts = [*map(comparison.comparison_text, compared), *comparison.cautions(runs), *budget_table(members).notes]
+    texts = [*map(comparison.comparison_text, compared), *comparison.by_group_texts(runs)]
+    texts += [*comparison.cautions(runs), *budget_table(members).notes]
     keys = list(dict.fromkeys(key for group in groups for key in group["mean"]))
     fragment = render(Path(__file__).with_name("group_table.html"), groups=groups, keys=keys, cell=comparison.cell_text)
     write_whole(path, page("Runs compared", members, compared, fragment, path.parent))
@@ -78,6 +79,7 @@ def page(
     return render(
         Path(__file__).with_name("comparison.html"), title=title, drawn=drawn, dots=_dots(groups),
         forest=_forest(compared), table=table_html, budgets=tables.to_html(budget_table(groups)),
+        by_group=comparison.by_group_texts(every_run),
         comparisons=[*map(comparison.comparison_text, compared), *comparison.cautions(every_run)],
         links=links, made=tables.made_text(made_by({}, provenances)), fewest=FEWEST_RUNS,
     )  # fmt: skip

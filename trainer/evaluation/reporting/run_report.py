@@ -16,6 +16,7 @@ from trainer.evaluation.evaluate import judge
 from trainer.evaluation.metrics.retrieval import cosine_similarities
 from trainer.evaluation.reporting import pictures
 from trainer.evaluation.reporting.drawing import pyplot
+from trainer.evaluation.reporting.fairness_rows import fairness_rows
 from trainer.evaluation.reporting.pages import render
 from trainer.methods.base import Method
 from trainer.runs.run import Run
@@ -80,6 +81,7 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
     rows += [row for code, read in scores["codes"].items() for row in _leak_rows(CODES.get(code, code), read)]
     rows += [row for code, read in scores["codes"].items() for row in _code_rows(CODES.get(code, code), read)]
     rows += _reliability_rows(scores)
+    rows += fairness_rows(scores.get("fairness", {}))
     return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
 
 
@@ -137,7 +139,7 @@ def elsewhere(dataset: str, scores: dict[str, Any]) -> str:
     low, high = scores["accuracy_interval"]
     against = f"{scores['correct']} of {scores['faces']}; 95 % over people {low:.3f} to {high:.3f}"
     rows = [(f"accuracy on {dataset}", scores["accuracy"], against), ("macro recall", scores["macro_recall"], "")]
-    return _lines(rows)
+    return _lines([*rows, *fairness_rows(scores.get("fairness", {}))])
 
 
 def examination(examined: dict[str, Any]) -> str:

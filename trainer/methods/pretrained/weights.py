@@ -23,7 +23,17 @@ from trainer.runs.atomic import damage_of_tensors
 LARGEST = 4 * 2**30  # bytes of a file, and of all that its tensors claim
 MOST = 20_000  # tensors of a file
 LONGEST = 2**26  # bytes of what a torch file says of its tensors
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "backbone")  # where public checkpoints keep weights
+CONTAINERS = (  # where public checkpoints keep weights
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "backbone", "params", "weights",
+)  # fmt: skip
+BESIDE = (  # what public checkpoints hold beside tensors; none of it is made, and none runs
+    "argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"builtins.{name}" for name in ("bool", "int", "float", "str", "list", "tuple", "dict")),
+    *(f"datetime.{name}" for name in ("datetime", "date", "timedelta")),
+)  # fmt: skip
 ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's two kinds of file begin
 IMAGENET = {  # torchvision's first weights of each; a name ends with how the file's sha256 begins
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
@@ -165,6 +175,26 @@ def _timm(name: str) -> _Place:
 Found = tuple[dict[str, Tensor], tuple[str, ...], dict[str, str]]  # tensors, what is beside them, what it says of them
 
 
+class _Stub:
+    """Stands for something beside the weights: takes whatever it was made of, and does nothing."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _PlainDict:
+    """Stands for a defaultdict, which a checkpoint may keep its weights in."""
+
+    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
+        return {}
+
+
+STUBS: list[Any] = [*((_Stub, name) for name in BESIDE), (_PlainDict, "collections.defaultdict")]
+
+
 def _reader(path: Path, head: bytes) -> tuple[str, Callable[[Path], Found]]:
     """Return the format that a file is in, by how it begins, and what reads it."""
     if path.suffix == ".safetensors" or head[8:9] == b"{":
@@ -191,6 +221,11 @@ def _torch(path: Path) -> Found:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     _count(len(entries))
+    if any("/code/" in entry.filename or entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise WeightsError(
+            "it is TorchScript, a program with its weights, and no program of a file is run; where it is trusted: "
+            "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        )
     if any(entry.compress_type for entry in entries) or sum(one.file_size for one in entries) > path.stat().st_size:
         raise WeightsError("it is a packed zip, which torch writes none of")
     if (length := sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))) > LONGEST:
@@ -203,8 +238,9 @@ def _legacy(path: Path) -> Found:
 
 
 def _load(path: Path, mapped: bool) -> Any:
-    """Return what a torch file holds: tensors, and plain containers and numbers; anything else raises."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    """Return what a torch file holds: tensors, plain containers, numbers, stubs for BESIDE; anything else raises."""
+    with torch.serialization.safe_globals(STUBS):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def _state(found: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
