@@ -108,12 +108,13 @@ class ExportFormat(StrEnum):
     folder = "folder"
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         from importlib.metadata import version
 
         typer.echo(version("fertools"))
         raise typer.Exit
+    return asked
 
 
 @app.callback()

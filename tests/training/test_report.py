@@ -80,7 +80,8 @@ def test_scores_by_group_are_written_and_shown_where_people_are_described(patter
     )
     assert scores["fairness"]["age"]["groups"]["20-39"]["faces"] == 32
     text, page = run_report.text(scores), (run.folder / "report.html").read_text()
-    assert "accuracy, gender female" in text and "2 faces; 95 % over people" in text and "under 30 faces" in text
+    assert "accuracy, gender female" in text and "2 faces; 95 % over faces" in text and "under 30 faces" in text
+    assert "over people" not in text + page and "that no training saw" not in page  # nobody is named
     assert "macro recall, age 20-39" in page and "how others saw people" in page
     export(run, tmp_path, "safetensors", tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()

@@ -54,7 +54,7 @@ def test_a_folder_imports_only_folders_below_it(file):
 
 def test_the_architecture_is_the_listing():
     assert all(
-        len([*(ROOT / package).glob("*.*"), *(ROOT / package).glob("*/__init__.py")]) <= 12
+        len([*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__init__.py")]) <= 12
         for package in FLOOR
         if "." not in package
     )

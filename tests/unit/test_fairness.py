@@ -95,10 +95,15 @@ def test_years_are_grouped_and_ranges_stay():
 
 
 def test_a_report_names_the_gap_whose_it_is_and_whether_it_is_more_than_chance():
-    shown = {name: against for name, _, against in fairness_rows({"gender": fairness(*predictions(0, gap=0.3))})}
+    shown = {
+        name: against for name, _, against in fairness_rows({"gender": fairness(*predictions(0, gap=0.3))}, "people")
+    }
     assert "male less female; people permuted: p 0.001, more than chance" in shown["largest gap of accuracy, gender"]
     assert " for " in shown["equal opportunity difference, gender"]
-    none = {name: against for name, _, against in fairness_rows({"gender": fairness(*predictions(0, num_people=8))})}
+    none = {
+        name: against
+        for name, _, against in fairness_rows({"gender": fairness(*predictions(0, num_people=8))}, "people")
+    }
     assert "no more than chance" in none["largest gap of macro recall, gender"]
     assert "300 faces; 95 % over people 0." in shown["accuracy, gender female"]
 

@@ -35,12 +35,13 @@ app = typer.Typer(  # plain help: rich's costs more to import than all else that
 )
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         from importlib.metadata import version
 
         typer.echo(version("fertools"))
         raise typer.Exit
+    return asked
 
 
 @app.callback()

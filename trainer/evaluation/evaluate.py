@@ -142,6 +142,7 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
     turned = [_names(predict(method, batches)[0], data.expressions) for batches in data.variants("test")]
     scores: dict[str, Any] = {
         "faces": {"train": len(train.logits), "validation": len(validation.logits), "test": len(test.logits)},
+        "people": _known(data.column("test", "subject"), data.column("test", "group")),
         "classification": classification(truth, predicted, test.labels["subject"], data.expressions),
         "calibration": calibration(probabilities, truth, data.expressions),
         "robustness": robustness(np.stack(turned), truth, VARIANTS),
@@ -155,6 +156,12 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
             unseen.codes["expression"], unseen.codes["identity"], unseen.labels["sequence"]
         )
     return scores, unseen
+
+
+def _known(subjects: NDArray[Any], groups: NDArray[Any]) -> dict[str, int]:
+    """Return of how many faces it is published who they show, and of how many others groups tell it."""
+    named = subjects != None  # noqa: E711 - elementwise
+    return {"faces": len(named), "named": int(named.sum()), "grouped": int((~named & (groups != None)).sum())}  # noqa: E711
 
 
 def _budget(run: Run) -> dict[str, Any] | None:
@@ -317,6 +324,7 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     outputs = Outputs(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
+    scores["people"] = _known(*(np.array(table[name].to_pylist()) for name in ("subject", "group")))
     if by_group := _by_group(outputs, predicted, {name: np.array(table[name].to_pylist()) for name in ATTRIBUTES}):
         scores["fairness"] = by_group
     scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]

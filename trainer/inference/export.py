@@ -22,6 +22,7 @@ from trainer.data.fold_data import FoldData
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import compare
 from trainer.evaluation.reporting.fairness_rows import fairness_rows
+from trainer.evaluation.reporting.known_people import over
 from trainer.inference.model import CONFIG, WEIGHTS, Network, config_sha256, of_run, read
 from trainer.inference.onnx import GRAPHS, Answer, ExportError, batches, graph, module
 from trainer.runs.atomic import whole_file, write_tensors, write_whole
@@ -196,7 +197,8 @@ def _card(run: Run, data: FoldData, written: Exported) -> str:
         written=written, name=run.folder.name, title=title, drawn=drawn, crop=data.crop,
         terms=f"Faces drawn by code (fertools draw), a stand-in for {title}." if drawn else f"{title}. {told}.",
         config=run.read_json("config.json"), provenance=run.read_json("provenance.json"),
-        read=scores["classification"], by_group=list(fairness_rows(scores.get("fairness", {}))),
+        read=scores["classification"], over=over(scores),
+        by_group=list(fairness_rows(scores.get("fairness", {}), over(scores))),
         beside=_runs_beside(run), shared=_shared(data),
         parts={name: len(rows) for name, rows in data.rows.items()},
     )  # fmt: skip

@@ -13,17 +13,18 @@ SHOWN = 24  # letters of a group's name
 Row = tuple[str, float, str]
 
 
-def fairness_rows(fairness: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
+def fairness_rows(fairness: Mapping[str, Mapping[str, Any]], over: str) -> Iterator[Row]:
     """Yield the rows of every attribute of people: each group, then the gaps between groups.
 
     Args:
         fairness: attribute -> what `metrics.fairness.fairness` returns.
+        over: what the intervals were drawn over (`known_people.over`).
     """
     for attribute, found in fairness.items():
         for group, scores in found["groups"].items():
             few = f"; under {FEW} faces: too few to tell" if scores["faces"] < FEW else ""
             for key in ("accuracy", "macro_recall"):
-                where = f"{scores['faces']} faces{_interval(scores[f'{key}_interval'])}{few}"
+                where = f"{scores['faces']} faces{_interval(scores[f'{key}_interval'], over)}{few}"
                 yield f"{NAMES[key]}, {attribute} {printable(group, SHOWN)}", scores[key], where
         yield from _gap_rows(attribute, found["gaps"])
         if found["unknown"]:
@@ -32,8 +33,8 @@ def fairness_rows(fairness: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
             yield f"{attribute} not known", found["unknown"] / every, share
 
 
-def _interval(interval: list[float] | None) -> str:
-    return "" if interval is None else f"; 95 % over people {interval[0]:.3f} to {interval[1]:.3f}"
+def _interval(interval: list[float] | None, over: str) -> str:
+    return "" if interval is None else f"; 95 % over {over} {interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _gap_rows(attribute: str, gaps: Mapping[str, Mapping[str, Any]] | None) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from trainer.evaluation.metrics.retrieval import cosine_similarities
 from trainer.evaluation.reporting import pictures
 from trainer.evaluation.reporting.drawing import pyplot
 from trainer.evaluation.reporting.fairness_rows import fairness_rows
+from trainer.evaluation.reporting.known_people import heading, over
 from trainer.evaluation.reporting.pages import render
 from trainer.methods.base import Method
 from trainer.runs.run import Run
@@ -49,7 +50,7 @@ def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]], 
     """
     return render(
         Path(__file__).with_name("run_report.html"), title=run.folder.name, config=run.read_json("config.json"),
-        provenance=run.read_json("provenance.json"), scores=scores, table=score_rows(scores),
+        provenance=run.read_json("provenance.json"), scores=scores, heading=heading(scores), table=score_rows(scores),
         notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
         confusion=svg(_confusion(scores["classification"])), rows=retrieved,
         painted=[section | {"picture": _png(section["picture"])} for section in painted],
@@ -73,7 +74,7 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
     low, high = classification["accuracy_interval"]
     rows = [
         ("expression accuracy", classification["accuracy"],
-         f"{classification['correct']} of {classification['faces']}; 95 % over people {low:.3f} to {high:.3f}; "
+         f"{classification['correct']} of {classification['faces']}; 95 % over {over(scores)} {low:.3f} to {high:.3f}; "
          f"chance {classification['chance']:.3f}"),
         *((name.replace("_", " "), classification[name], "")
           for name in ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")),
@@ -81,7 +82,7 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
     rows += [row for code, read in scores["codes"].items() for row in _leak_rows(CODES.get(code, code), read)]
     rows += [row for code, read in scores["codes"].items() for row in _code_rows(CODES.get(code, code), read)]
     rows += _reliability_rows(scores)
-    rows += fairness_rows(scores.get("fairness", {}))
+    rows += fairness_rows(scores.get("fairness", {}), over(scores))
     return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
 
 
@@ -137,9 +138,9 @@ def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
 def elsewhere(dataset: str, scores: dict[str, Any]) -> str:
     """Return the scores on another dataset as lines to read."""
     low, high = scores["accuracy_interval"]
-    against = f"{scores['correct']} of {scores['faces']}; 95 % over people {low:.3f} to {high:.3f}"
+    against = f"{scores['correct']} of {scores['faces']}; 95 % over {over(scores)} {low:.3f} to {high:.3f}"
     rows = [(f"accuracy on {dataset}", scores["accuracy"], against), ("macro recall", scores["macro_recall"], "")]
-    return _lines([*rows, *fairness_rows(scores.get("fairness", {}))])
+    return _lines([*rows, *fairness_rows(scores.get("fairness", {}), over(scores))])
 
 
 def examination(examined: dict[str, Any]) -> str:
