@@ -32,7 +32,7 @@ def seeded():
         torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_faces():
     """A table of faces from the columns that matter: unset ones are null, images are drawn by chance."""
 

@@ -78,9 +78,12 @@ def test_killed_between_any_two_files_it_ends_the_same(patterns, whole, tmp_path
 
     with seen_before_each_change(disturbed, copy):
         library.fit(ask, disturbed, CPU, silent)
-    moments = {path.name[1:].rsplit(".", 2)[0] for runs in left for path in runs.rglob("*.part")}
-    assert len(left) >= 17 and moments >= {*ENDS, *WITH_THEM}
+    moments = {}  # the last state that there was before each file came under its name, or went
     for runs in left:
+        coming = [path.name[1:].rsplit(".", 2)[0] for path in runs.rglob("*.part")]
+        moments[*coming] = runs
+    assert len(left) >= 17 and {name for coming in moments for name in coming} >= {*ENDS, *WITH_THEM}
+    for runs in moments.values():
         assert_same(library.fit(ask, runs, CPU, silent), whole)
 
 

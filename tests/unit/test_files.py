@@ -17,11 +17,16 @@ from manifests.crop import DEFAULT_CROP
 from manifests.schema import Crop, ManifestError
 
 
-@pytest.fixture
-def manifest(make_faces, tmp_path):
-    path = tmp_path / "x/set.parquet"
+@pytest.fixture(scope="module")
+def written(make_faces, tmp_path_factory):
+    path = tmp_path_factory.mktemp("written") / "set.parquet"
     files.write([make_faces(subject=[f"p{row % 7}" for row in range(2300)])], path, {"note": [1, "two"]})
     return path
+
+
+@pytest.fixture
+def manifest(written, tmp_path):
+    return shutil.copytree(written.parent, tmp_path / "x") / written.name
 
 
 def test_what_was_written_is_read(make_faces, manifest):
