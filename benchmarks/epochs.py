@@ -8,6 +8,7 @@ processor seconds, medians of the rounds. Writes docs/results/epochs.json: pytho
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from processor import host
 from torch import Tensor
 
 from fertools.drawn import corpus
@@ -90,7 +90,8 @@ def main() -> None:
         arguments.rounds,
     )
     result = {
-        "made": made_by({"rows": arguments.rows, "rounds": arguments.rounds}, parts=CODE), "host": host(),
+        "made": made_by({"rows": arguments.rows, "rounds": arguments.rounds}, parts=CODE),
+        "load": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("numpy", "torch")},
         "command": f"python benchmarks/epochs.py --rows {arguments.rows} --rounds {arguments.rounds}",

@@ -15,7 +15,6 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,10 @@ from fertools.drawn import corpus
 from fertools.folds import make_folds, pairs
 from manifests import faces as crops
 from manifests import files, schema
+from trainer.runs.made_by import made_by
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
+CODE = ("fertools/folds", "manifests")
 FACES_OF_ONE = 100
 RUNS = (("subject", "standardize"), ("official", "standardize"), ("official", "zca"))  # how dealt, how whitened
 PARTS = {  # what is timed -> what it is called; indented: part of the one above
@@ -122,8 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/folds.json"))
     arguments = parser.parse_args()
     result: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "made": made_by({"rows": tuple(arguments.rows)}, parts=CODE),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "command": "python benchmarks/folds.py --rows " + " ".join(map(str, arguments.rows)),

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,8 +38,10 @@ from trainer.inference.model import Model, Network, load
 from trainer.inference.predict import Listener, PredictSpec
 from trainer.inference.predictions import EDGES, Row
 from trainer.methods.settings.resnet import ResNetConfig
+from trainer.runs.made_by import made_by
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
+CODE = ("fertools/faces", "trainer/inference", "trainer/networks")
 LOOP = "facenet-pytorch one photograph at a time, a model loop"
 VARIANTS = "trainer predict --variants"
 COLUMNS, CELL, GAP = 12, 220, 4  # of the contact sheet; px
@@ -180,9 +181,8 @@ def main() -> None:
         step = max(1, len(files) // asked.num_images)
         figures = measure(model, files[::step][: asked.num_images], asked.rounds)
     result = {
-        "date": date.today().isoformat(),
-        "host": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "threads": 1,
+        "made": made_by({"num_images": asked.num_images, "rounds": asked.rounds}, parts=CODE),
+        "load": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "photographs": f"{min(asked.num_images, len(files))} {'of a folder' if asked.photos else 'drawn'}",

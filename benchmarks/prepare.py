@@ -14,6 +14,7 @@ takes its turn with the others.
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import resource
 import shutil
@@ -21,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import date
 from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
@@ -35,7 +35,6 @@ import torch
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from processor import host
 from torch.utils.flop_counter import FlopCounterMode
 
 from fertools.datasets import DATASETS
@@ -47,8 +46,10 @@ from fertools.drawn.layouts.photographs import at_large, close_up
 from fertools.drawn.recording import encode
 from fertools.faces import align, detector, images
 from fertools.preparation.prepare import prepare
+from trainer.runs.made_by import made_by
 
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "torchvision", "facenet-pytorch")
+CODE = ("fertools/faces", "fertools/preparation", "manifests")
 Image = NDArray[np.uint8]
 Faces = list[detector.Face]
 KINDS: dict[str, tuple[str, list[tuple[int, int]]]] = {  # suffix; heights and widths
@@ -292,8 +293,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     result: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "host": host(),
+        "made": made_by({"images": asked.num_images, "files": asked.num_files, "rounds": asked.rounds}, parts=CODE),
+        "load": round(os.getloadavg()[0], 1),
         "GPU": None if device == "cpu" else torch.cuda.get_device_name(device),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
