@@ -99,7 +99,6 @@ def _cost(comparison: Comparison, method: str, spec: RunSpec) -> Job:
 
 
 def _measure(spec: RunSpec, path: Path, device: torch.device, *_: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(measure_in_subprocess(spec, device), indent=1) + "\n")
 
 

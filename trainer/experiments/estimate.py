@@ -138,7 +138,6 @@ def _measure_judging(spec: RunSpec, path: Path, device: torch.device, examined: 
 
 
 def _write(path: Path, measured: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(measured, indent=1) + "\n")
 
 

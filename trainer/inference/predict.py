@@ -103,8 +103,9 @@ class Summary:
 
     def text(self) -> str:
         """Return it as lines to read."""
-        looked = [(self.photographs, "photographs"), (self.frames, f"frames of {self.videos} videos")]
-        told = [f"{self.faces} faces in {' and '.join(f'{num} {what}' for num, what in looked if num) or 'nothing'}"]
+        frames = f"{_number(self.frames, 'frame')} of {_number(self.videos, 'video')}"
+        looked = [_number(self.photographs, "photograph")] * (self.photographs > 0) + [frames] * (self.frames > 0)
+        told = [f"{_number(self.faces, 'face')} in {' and '.join(looked) or 'nothing that can be read'}"]
         told += [f"{name} {num}" for name, num in sorted(self.expressions.items(), key=lambda pair: -pair[1])]
         lines = [told[0] + (": " if told[1:] else "") + ", ".join(told[1:])]
         if self.without_face or self.unreadable:
@@ -112,6 +113,10 @@ class Summary:
         if self.interrupted:
             lines.append("interrupted: what is written is whole, and ends here")
         return "\n".join(lines)
+
+
+def _number(num: int, what: str) -> str:
+    return f"{num} {what}{'s' * (num != 1)}"
 
 
 class Listener(NamedTuple):

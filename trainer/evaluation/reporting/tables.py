@@ -145,7 +145,6 @@ def _cell(interval: list[float] | None, **found: Any) -> Cell:
 def write_forms(table: Table, out: Path) -> None:
     """Write a table as JSON, Markdown and LaTeX, below a folder by its name."""
     path = out / table.name
-    path.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".json", to_json(table)), (".md", to_markdown(table)), (".tex", to_latex(table))):
         write_whole(path.with_name(path.name + suffix), text)
 
