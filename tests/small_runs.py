@@ -1,6 +1,7 @@
 """Runs that take a second: every method, narrow, for a few epochs."""
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_judging():
+@contextmanager
+def judged_quickly():
     """Judge runs by the cheapest probe and few permutations, as judging takes nine tenths of a small run's time.
 
     tests/unit holds the real measures against known values, tests/system/test_evaluate.py a run judged by all.
@@ -33,6 +34,13 @@ def quick_judging():
         patch.setattr(leaks, "PROBE_PERMUTATIONS", 2)
         patch.setattr(leaks, "INFORMATION_PERMUTATIONS", 1)
         patch.setattr(dependence, "NUM_PERMUTATIONS", 10)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Judge the runs of a module's tests quickly."""
+    with judged_quickly():
         yield
 
 

@@ -300,7 +300,7 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     outputs = Outputs(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
-    scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
+    scores["drawn"] = files.read_metadata(manifest, schema.PREPARED)["summary"]["drawn"]
     probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"
     with run.writer(PATIENCE):
         _write_predictions(run, outputs, probabilities, predicted, data.expressions, file)
