@@ -314,6 +314,8 @@ class Trials:
 
     def edits(self) -> None:
         """Do every operation on every edited manifest."""
+        for name in ("verify", "audit", "show", "export pixels", "export a fold", "evaluate", "load"):
+            self.add("unchanged, but without a seal", "", "world", name, partial(self._edit, lambda table: table))
         for what, change in EDITS.items():
             for name in ON_MANIFESTS:
                 self.add("edited manifests", what, "world", name, partial(self._edit, change))
