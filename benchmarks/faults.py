@@ -53,7 +53,7 @@ def main() -> None:
     options.work.mkdir(parents=True)
     made = {
         "made": made_by({"num_faults": options.num_faults}, parts=CODE),
-        "command": "PYTHONPATH=tests python benchmarks/faults.py --work FOLDER",
+        "command": f"PYTHONPATH=tests python benchmarks/faults.py --work FOLDER --num-faults {options.num_faults}",
         "commands": tried(options.work.absolute(), options.num_faults),
     }
     write_atomic(options.out, json.dumps(made, indent=1) + "\n")
