@@ -1,8 +1,13 @@
-"""Write docs/manifest.md and docs/cli.md from the code: `make docs`. A test says when they are stale."""
+"""Write docs/manifest.md, cli.md, third-party.md and results/stale.md: `make docs`. A test says when they are stale."""
 
 import html
+import re
 import subprocess
 import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +109,78 @@ def stale_page() -> str:
     return STALE.format(changed=", ".join(changed) or "none", unrecorded=", ".join(unrecorded) or "none")
 
 
+THIRD_PARTY = """# What others have made, and its licences
+
+Written by `make docs` from [requirements.lock](../requirements.lock), which pins what `make` installs, and from what
+the installed packages say of themselves on Linux with Python 3.11. Named is whatever runs: dependencies and extras, and
+all that these need in turn. What only develops and tests (`dev`) is not, nor is `timm`, which the lock does not pin. No
+package is copied into this repository.
+
+| package | version | licence, in its own words | needed by |
+|---|---|---|---|
+{packages}
+
+## Files beside the code
+
+Made for this project and under its own licence (MIT): {assets}. `trainer/experiments/papers/printed.csv` quotes numbers
+from tables of papers, each with its source. The detector's weights are part of facenet-pytorch (MIT); embedders and
+encoders (`fertools group`, `trainer fit --encoder-weights`) are files that a user names or facenet-pytorch, torchvision
+and timm download, under the licences that the command prints.
+"""
+PINNED = re.compile(r"^([a-z0-9.-]+)==([^ ]+)[^\n]*\n((?:    [^\n]*\n)*)", re.MULTILINE)
+DIRECT = "fertools (pyproject.toml)"
+
+
+def locked(lock: str) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
+    """Return the pinned versions of each package, one a Python version, and which packages need it directly."""
+    versions, needed_by = defaultdict(list), defaultdict(set)
+    for name, version, below in PINNED.findall(lock):
+        versions[name].append(version)
+        needed_by[name] |= set(re.findall(r"#(?: via|  ) +(\S+(?: \(pyproject.toml\))?)", below))
+    return versions, needed_by
+
+
+def run_time(needed_by: dict[str, set[str]]) -> set[str]:
+    """Return the packages that run: those that pyproject.toml names, but for those of dev, and all that they need."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    extras = [line for extra, lines in project["optional-dependencies"].items() if extra != "dev" for line in lines]
+    named = {re.match(r"[A-Za-z0-9.-]+", line)[0] for line in (*project["dependencies"], *extras)}
+    found: set[str] = set()
+    while more := {name for name, by in needed_by.items() if name in named or by & found} - found:
+        found |= more
+    return found
+
+
+def licence(name: str) -> str:
+    """Return a package's licence as its metadata says it."""
+    try:
+        said = metadata(name)
+    except PackageNotFoundError:
+        return "not installed on Linux with Python 3.11"
+    classified = [line.rpartition(" :: ")[2] for line in said.get_all("Classifier", []) if line.startswith("License")]
+    first = (said.get("License") or "").strip().partition("\n")[0]
+    return said.get("License-Expression") or "; ".join(classified) or first or "not said in its metadata"
+
+
+def assets() -> Iterator[str]:
+    """Yield the files of the packages that are no code."""
+    for package in ("fertools", "manifests", "trainer"):
+        for path in sorted((DOCS.parent / package).rglob("*.*")):
+            if path.suffix in (".html", ".md", ".csv"):
+                yield f"`{path.relative_to(DOCS.parent).as_posix()}`"
+
+
+def third_party_page() -> str:
+    """Return the page of the licences of others."""
+    versions, needed_by = locked((DOCS.parent / "requirements.lock").read_text())
+    rows, running = [], run_time(needed_by)
+    for name in sorted(running):
+        by = ", ".join(sorted("fertools" if user == DIRECT else user for user in needed_by[name] & {*running, DIRECT}))
+        rows.append(f"| {name} | {', '.join(versions[name])} | {licence(name).replace('|', '/')} | {by} |")
+    own = [asset for asset in assets() if "printed.csv" not in asset]
+    return THIRD_PARTY.format(packages="\n".join(rows), assets=", ".join(own))
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page and its text."""
     manifest = MANIFEST.format(
@@ -121,7 +198,9 @@ def pages() -> dict[Path, str]:
         for module in ("fertools.cli", "trainer.cli.main")
     ]  # fmt: skip
     cli = "\n".join(escaped(line.rstrip()) for line in "\n".join(commands).strip().splitlines()) + "\n"
-    return {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli, DOCS / "results" / "stale.md": stale_page()}
+    made = {DOCS / "manifest.md": manifest, DOCS / "cli.md": cli, DOCS / "results" / "stale.md": stale_page()}
+    here = (sys.platform, *sys.version_info[:2]) == ("linux", 3, 11)  # other packages are installed elsewhere
+    return made | ({DOCS / "third-party.md": third_party_page()} if here else {})
 
 
 if __name__ == "__main__":

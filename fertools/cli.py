@@ -416,7 +416,7 @@ def export(
         from fertools.export import export as library
 
         if pixels:
-            typer.echo(f"terms: {library.terms(files.read_metadata(manifest))}", err=True)
+            typer.echo(f"terms: {library.terms(files.read_metadata(manifest, library.EXPORTED))}", err=True)
         with progress_bar(f"exporting {manifest.stem}") as progress:
             made = library.export(
                 manifest, out, form.value, datetime.date.today(), pixels=pixels, fold=fold, progress=progress

@@ -99,6 +99,16 @@ def temporary_name(name: str) -> str:
     return f".{name}.{secrets.token_hex(4)}{SUFFIX}"
 
 
+def flush_below(folder: Path) -> None:
+    """Wait until all that is below a folder is on the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for path in (*folder.rglob("*"), folder):
+        _flush(path)
+
+
 def _flush(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on the disk; not every system can do folders."""
     if path.is_dir() and os.name == "nt":

@@ -104,15 +104,19 @@ def read(manifest: Path, *, images: bool = False) -> pa.Table:
     return rows
 
 
-def read_metadata(manifest: Path) -> dict[str, Any]:
+def read_metadata(manifest: Path, required: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a manifest says of itself: options, summary, folds, groups.
 
+    Args:
+        manifest: of which dataset.
+        required: paths of values that must be there, `summary.drawn`.
+
     Raises:
-        ManifestError: no manifest, or one of another version.
+        ManifestError: no manifest, or one of another version, or without what is required.
     """
     metadata = read_own(manifest, prepare(manifest))
     with _in(manifest, prepare(manifest)):
-        check_metadata(metadata)
+        check_metadata(metadata, required)
     return {key: value for key, value in metadata.items() if key != "faces"}
 
 

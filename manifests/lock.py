@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from manifests.atomic import remove_leftovers, writing
+from manifests.atomic import SUFFIX, flush_below, make_folder, remove_leftovers, rename, writing
 from manifests.errors import LockedError
 from manifests.text import printable
 
@@ -70,6 +71,36 @@ def manifest_writer(manifest: Path) -> Iterator[None]:
             for beside in ("faces", "whitening", "embeddings"):
                 remove_leftovers(manifest.with_suffix(f".{beside}"))
         yield
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder to write to; it gets the name, in place of what is there, when it is complete and on the disk.
+
+    Raises:
+        LockedError: another process writes it.
+        WriteError: it cannot be written: a full disk, a folder that is read only. What was there stays.
+    """
+    part, before = (out.with_name(f".{out.name}.{kind}{SUFFIX}") for kind in ("new", "old"))
+    with only_writer(out, out.with_name(f".{out.name}.lock")), writing(out):
+        _remove(part, before)  # left by a process that was killed
+        try:
+            make_folder(part)
+            yield part
+            flush_below(part)
+            if out.exists():
+                rename(out, before)
+            rename(part, out)
+        finally:
+            if before.exists() and not out.exists():
+                with suppress(OSError):
+                    before.rename(out)
+            _remove(part, before)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _acquire(held: FileLock, path: Path, lock: Path, patience: float) -> None:

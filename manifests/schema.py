@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,19 +89,22 @@ METADATA = (  # what a manifest says of itself
     whole("folds.num_folds", 1, 126),
     Field("whitening.kind", "zca, standardize or none", lambda kind: kind in ("zca", "standardize", "none")),
     text("groups.embeddings"), share("groups.threshold", -1.0),
+    Field("groups", "embeddings and threshold", lambda groups: {"embeddings", "threshold"} <= groups.keys()),
+    Field("summary", "protocol and drawn", lambda summary: {"protocol", "drawn"} <= summary.keys()),
     Field("crop", "a known size, align and color", lambda crop: _is_crop(crop)),
     Field("faces", "parts, each with name, rows, sha256 and face_ids", lambda parts: _are_parts(parts)),
 )  # fmt: skip
 
+PREPARED = ("summary.protocol", "summary.drawn", "commit")  # what every preparation says of its manifest
 NUMBERS = (
     Field("tail", "a number from 0", lambda value: isinstance(value, float) and 0 <= value < math.inf),
     Field("epsilon", "a number above 0", lambda value: isinstance(value, float) and 0 < value < math.inf),
 )  # of whitening
 
 
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raise ManifestError where a manifest says of itself what cannot be."""
-    check_fields(metadata, METADATA)
+def check_metadata(metadata: Mapping[str, Any], required: Iterable[str] = ()) -> None:
+    """Raise ManifestError where a manifest says of itself what cannot be, or does not say what is required."""
+    check_fields(metadata, METADATA, required)
 
 
 def _is_crop(crop: dict[str, Any]) -> bool:

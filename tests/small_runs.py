@@ -1,6 +1,7 @@
 """Runs that take a second: every method, narrow, for a few epochs."""
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_judging():
+@contextmanager
+def judged_quickly():
     """Judge runs by the cheapest probe and few permutations, as judging takes most of a small run's time; draw nothing.
 
     tests/unit holds the real measures against known values, tests/system/test_evaluate.py a run judged by all.
@@ -37,6 +38,13 @@ def quick_judging():
         patch.setattr(run_report, "_curves", lambda _: None)
         patch.setattr(run_report, "_confusion", lambda _: None)
         patch.setattr(run_report, "svg", lambda _: "<svg></svg>")
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Judge the runs of a module's tests quickly."""
+    with judged_quickly():
         yield
 
 

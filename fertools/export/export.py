@@ -1,22 +1,20 @@
 """A manifest to what others read: Parquet for Hugging Face, WebDataset tars, or a folder of images with a CSV.
 
-Each comes with a card (README.md) and Croissant metadata. Memory: one row group, and all rows without their pixels.
+Each comes with a card (README.md) and Croissant metadata. Memory: one row group, all rows without their pixels, and
+a fold's pairs.
 """
 
 import datetime
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 from numpy.typing import NDArray
 
 from fertools.errors import FertoolsError
@@ -24,12 +22,13 @@ from fertools.export import croissant
 from fertools.export.formats import FORMATS, PARTS, Exported, Part
 from manifests import faces as crops
 from manifests import files, schema
-from manifests.lock import only_writer
+from manifests.lock import whole_folder
 from manifests.parquet import atomic_parquet
 from manifests.provenance import commit
 
 PAIRS = pa.schema([("epoch", pa.int16()), ("anchor", pa.string()), ("partner", pa.string())])
-CHUNK = 10_000  # faces without pixels that are written at once
+EXPORTED = (*schema.PREPARED, "title", "source", "command", "fertools", "detector")  # what a card says
+CHUNK = 10_000  # faces without pixels, or pairs, that are written at once
 Progress = Callable[[int, int], None]  # faces done, faces in all
 
 
@@ -62,13 +61,14 @@ def export(
         progress: called with the number of faces written and of all.
 
     Raises:
-        ExportError: something is in the way, or cannot be written.
-        ManifestError: no such fold, or pairs of other rows.
+        ExportError: something is in the way.
+        ManifestError: no such fold, pairs of other rows, or something that cannot be written.
     """
-    metadata, faces = files.read_metadata(manifest), files.read(manifest)
+    metadata, faces = files.read_metadata(manifest, EXPORTED), files.read(manifest)
     parts_by, parts = _parts(faces, metadata, fold)
     counts = {part: _count(faces.filter(parts == part)) for part in PARTS if part in parts}
-    with whole_folder(out) as folder:
+    _refuse_what_is_there(out.resolve())
+    with whole_folder(out.resolve()) as folder:
         pictures = schema.crop_of(metadata) if pixels else None
         with FORMATS[form](folder, {part: count.faces for part, count in counts.items()}, pictures) as write:
             for first, chunk in _chunks(manifest, faces, pixels):
@@ -86,30 +86,11 @@ def export(
     return exported
 
 
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to write to; it appears under its name only when it is complete.
-
-    Raises:
-        ExportError: something is there already, or the disk refuses.
-    """
-    out = out.resolve()
+def _refuse_what_is_there(out: Path) -> None:
+    """Raise ExportError where the folder is there and not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         found = f"holds {', '.join(sorted(path.name for path in out.iterdir())[:5])}" if out.is_dir() else "is a file"
         raise ExportError(f"{out} {found}; remove it, or name another folder with --out")
-    part = out.with_name(f".{out.name}.part")
-    with only_writer(out, out.with_name(f".{out.name}.lock")):
-        shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-        try:
-            part.mkdir(parents=True)
-            yield part
-            if out.exists():
-                out.rmdir()
-            part.rename(out)
-        except OSError as error:
-            raise ExportError(f"{out} cannot be written: {error}") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _parts(faces: pa.Table, metadata: dict[str, Any], fold: int | None) -> tuple[str, NDArray[np.str_]]:
@@ -118,7 +99,8 @@ def _parts(faces: pa.Table, metadata: dict[str, Any], fold: int | None) -> tuple
     if fold is not None:
         for part, rows in schema.parts(faces, fold).items():
             parts[rows] = part
-        return f"fold {fold} tests, the next one validates; folds by {metadata['folds']['rule']}", parts
+        rule = metadata.get("folds", {}).get("rule", "hand")
+        return f"fold {fold} tests, the next one validates; folds by {rule}", parts
     official = faces["split"].drop_null()
     if unknown := set(pc.unique(official).to_pylist()) - set(PARTS[:3]):
         raise ExportError(f"the manifest has an official split {min(unknown)!r}; known: {', '.join(PARTS[:3])}")
@@ -153,16 +135,14 @@ def _write_pairs(manifest: Path, faces: pa.Table, fold: int, folder: Path) -> in
     drawn = files.pairs_path(manifest)
     if not drawn.exists():
         return 0
-    files.check_pairs_source(manifest, faces)
-    ids, num_pairs = faces["face_id"].combine_chunks(), 0
-    batches = pyarrow.dataset.dataset(drawn).to_batches(filter=pc.field("fold") == fold, batch_size=100_000)
-    with atomic_parquet(folder / "pairs.parquet", PAIRS, {}) as writer:
-        for pairs in batches:
-            columns = [pairs["epoch"], ids.take(pairs["anchor"]), ids.take(pairs["partner"])]
-            writer.write_table(pa.table(columns, schema=PAIRS))
-            num_pairs += len(pairs)
+    pairs = files.read_pairs(manifest, fold, faces)
+    ids, num_pairs = faces["face_id"].combine_chunks(), len(pairs["epoch"])
     if not num_pairs:
-        (folder / "pairs.parquet").unlink()
+        return 0
+    with atomic_parquet(folder / "pairs.parquet", PAIRS, {}) as writer:
+        for first in range(0, num_pairs, CHUNK):
+            epoch, *sides = (pa.array(pairs[name][first : first + CHUNK]) for name in ("epoch", "anchor", "partner"))
+            writer.write_table(pa.table([epoch, *map(ids.take, sides)], schema=PAIRS))
     return num_pairs
 
 

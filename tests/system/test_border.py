@@ -1,5 +1,6 @@
 """Catches what somebody has edited: it ends in one sentence, never in a traceback or in a number that cannot be."""
 
+import datetime
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import fertools.cli
 import trainer.cli.main
+from fertools.export.export import export
 from manifests import faces as crops
 from manifests import files
 from manifests.fields import Field, check_fields, share, whole
@@ -48,7 +50,8 @@ EDITS = [
     *(("metadata.crop", value) for value in (None, "x", {"size": 7}, {"sides": 7}, {"size": "128"}, {"size": [128]})),
     *(("metadata.faces", value) for value in (None, 3, [3], [{}], [{"name": "../../etc/passwd", "rows": 48}])),
     *(("metadata.whitening", value) for value in (0, {"kind": "pca"}, {"kind": None})),
-    *(("metadata.summary", value) for value in (0, {"drawn": "no", "protocol": "all"})),
+    *(("metadata.summary", value) for value in (0, {}, {"drawn": "no", "protocol": "all"})),
+    ("metadata.groups", {"embeddings": "0123"}),
 ]  # fmt: skip
 READERS = ("audit set", "verify --manifest set", "export set --format folder --out {out}", "make-folds")
 
@@ -80,6 +83,18 @@ def test_pairs_of_rows_that_are_not_there_are_refused(side, row, patterns, tmp_p
     edited(files.pairs_path(manifest), side, row)
     with pytest.raises(ManifestError, match=f"set.pairs.parquet: {side} .*expected rows from 0 to 47.*make-folds set"):
         files.read_pairs(manifest, 1, files.read(manifest))
+
+
+def test_an_export_refuses_what_its_card_cannot_tell_and_pairs_of_rows_that_are_not_there(patterns, tmp_path):
+    manifest = copy_manifest(patterns, tmp_path / "manifests/set.parquet")
+    with pytest.raises(ManifestError, match="set.parquet: title is missing; make it again: fertools prepare set"):
+        export(manifest, tmp_path / "out", "folder", datetime.date.today())
+    for name, value in {"title": "x", "source": "x", "command": "x", "fertools": "1", "detector": {}}.items():
+        edited(manifest, f"metadata.{name}", value)
+    edited(files.pairs_path(manifest), "partner", 48)
+    with pytest.raises(ManifestError, match="expected rows from 0 to 47.*make-folds set"):
+        export(manifest, tmp_path / "out", "folder", datetime.date.today(), fold=1)
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_a_name_of_a_part_never_leaves_the_folder(patterns, tmp_path):
@@ -119,6 +134,15 @@ def test_a_hand_that_changes_a_score_is_noticed(trained, tmp_path):
     (run.folder / "scores.json").write_text(json.dumps(scores))
     with pytest.raises(TrainerError, match="scores.json is damaged, or was changed by hand; judge the run again"):
         run.read_json("scores.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\n", b'{"stage": "classifier", "epoch": 0, "loss": 0.1}\n'], ids=str)
+def test_logged_values_that_are_others_are_refused(data, trained, tmp_path):
+    run = Run(Path(shutil.copytree(trained.folder, tmp_path / trained.folder.name)))
+    assert [row["epoch"] for row in run.metrics()] == [0]
+    (run.folder / "metrics.jsonl").write_bytes(data)
+    with pytest.raises(TrainerError, match="metrics.jsonl is damaged.*bring it back from a copy, or delete"):
+        run.metrics()
 
 
 @pytest.mark.parametrize("missing", ["accuracy", "correct", "macro_f1"])

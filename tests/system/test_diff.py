@@ -12,7 +12,8 @@ from manifests import files, schema
 from manifests.parquet import atomic_parquet
 from manifests.schema import ManifestError
 
-ABOUT = {"command": "fertools prepare set", "protocol": {"name": "all", "last": 3}, "summary": {"usable": 7}}
+SUMMARY = {"usable": 7, "protocol": "all", "drawn": False}
+ABOUT = {"command": "fertools prepare set", "protocol": {"name": "all", "last": 3}, "summary": SUMMARY}
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_metadata_is_compared_key_by_key(write):
         Change("command", ABOUT["command"], about["command"]),
         Change("detector", None, {"name": "mtcnn"}),
         Change("protocol.last", 3, 1),
-        Change("summary", {"usable": 7}, None),
+        Change("summary", SUMMARY, None),
     ]
     assert "  protocol.last: 3 -> 1" in describe(found).splitlines()
 

@@ -77,7 +77,7 @@ def test_a_flipped_bit_of_a_crop_is_refused_where_crops_are_read(manifest):
     data, rows = path.read_bytes(), np.flatnonzero(np.array(files.read(manifest)["usable"]))
     for place in (len(data) // 3, len(data) // 2):
         path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-        with pytest.raises(ManifestError, match=r"part-00000.parquet is damaged \(.*CRC.*fertools prepare ckplus$"):
+        with pytest.raises(ManifestError, match="part-00000.parquet .*has other bytes.*fertools prepare ckplus$"):
             files.read_images(manifest, rows)
 
 

@@ -7,10 +7,40 @@ import pytest
 TOP = Path(__file__).parents[2]
 
 
-def test_generated_pages_are_what_the_code_says():
+@pytest.fixture(scope="module")
+def generate():
     spec = importlib.util.spec_from_file_location("generate", TOP / "docs/generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LOCK = """# made by uv
+contourpy==1.3.3 ; python_full_version < '3.12' \\
+    --hash=sha256:00
+    # via matplotlib
+contourpy==1.4.0 ; python_full_version >= '3.12' \\
+    --hash=sha256:01
+    # via matplotlib
+matplotlib==3.11.2 \\
+    --hash=sha256:02
+    # via
+    #   fertools (pyproject.toml)
+    #   mlcroissant
+mlcroissant==1.1.1 \\
+    --hash=sha256:03
+    # via fertools (pyproject.toml)
+"""
+
+
+def test_the_lock_tells_what_runs_and_for_whom(generate):
+    versions, needed_by = generate.locked(LOCK)
+    assert versions["contourpy"] == ["1.3.3", "1.4.0"]
+    assert needed_by["matplotlib"] == {"fertools (pyproject.toml)", "mlcroissant"}
+    assert generate.run_time(needed_by) == {"contourpy", "matplotlib"}  # mlcroissant is of dev
+
+
+def test_generated_pages_are_what_the_code_says(generate):
     for path, text in generate.pages().items():
         assert path.read_text() == text, f"{path.name} is stale: make docs"
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manifests import files
+from manifests import files, schema
 from trainer.data.crop_cache import by_row_group
 from trainer.data.fold_data import Whitener
 from trainer.data.provenance import faces_read
@@ -59,7 +59,7 @@ def read_people(manifest: Path, one_in: int) -> IdentityData:
     Raises:
         TrainerError: too few people are named, or have two faces.
     """
-    table, metadata = files.read(manifest), files.read_metadata(manifest)
+    table, metadata = files.read(manifest), files.read_metadata(manifest, schema.PREPARED)
     subjects = np.array(table["subject"].to_pylist(), object)
     usable = np.array(table["usable"].to_pylist())
     named = np.array([subject is not None for subject in subjects])

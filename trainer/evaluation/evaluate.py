@@ -327,7 +327,7 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     scores["people"] = _known(*(np.array(table[name].to_pylist()) for name in ("subject", "group")))
     if by_group := _by_group(outputs, predicted, {name: np.array(table[name].to_pylist()) for name in ATTRIBUTES}):
         scores["fairness"] = by_group
-    scores["drawn"] = files.read_metadata(manifest)["summary"]["drawn"]
+    scores["drawn"] = files.read_metadata(manifest, schema.PREPARED)["summary"]["drawn"]
     probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"
     with run.writer(PATIENCE):
         _write_predictions(run, outputs, probabilities, predicted, data.expressions, file)

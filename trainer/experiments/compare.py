@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from manifests import files
+from manifests import files, schema
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting import budgets
 from trainer.evaluation.reporting.columns import column, difference, measured
@@ -184,7 +184,7 @@ def _repeated(values: Sequence[float]) -> Cell:
 
 def _protocol(comparison: Comparison) -> str:
     folds, seeds = folds_of(comparison.manifest, comparison.folds), comparison.seeds
-    protocol = files.read_metadata(comparison.manifest)["summary"]["protocol"]
+    protocol = files.read_metadata(comparison.manifest, schema.PREPARED)["summary"]["protocol"]
     return (
         f"Protocol {protocol}, preset {comparison.preset}, folds {', '.join(map(str, folds))}, seeds "
         f"{', '.join(map(str, seeds))}: all methods have the same faces in the same parts. E is the code that a method "

@@ -101,7 +101,7 @@ def _steps(job: Job, grid: Grid) -> Job:
         name: value != 0 if isinstance(value, float) else value
         for name, value in asdict(spec.config()).items() if not name.startswith("epochs")
     }  # fmt: skip
-    metadata = files.read_metadata(spec.manifest)
+    metadata = files.read_metadata(spec.manifest, ["whitening.kind"])
     inputs = [asdict(files.read_crop(spec.manifest)), metadata["whitening"]["kind"]]
     digest = sha256(json.dumps([settings, inputs]).encode()).hexdigest()[:12]
     path = _path(f"steps-{spec.method}-{digest}", grid)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from manifests import files
+from manifests import files, schema
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import examine, judge_elsewhere, load
 from trainer.evaluation.reporting.columns import MEASURES
@@ -74,7 +74,7 @@ class Grid:
 
 
 def _summary(manifest: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = files.read_metadata(manifest)["summary"]
+    summary: dict[str, Any] = files.read_metadata(manifest, schema.PREPARED)["summary"]
     return summary
 
 

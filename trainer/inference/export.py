@@ -6,9 +6,6 @@ is held against the run: on the validation faces and, what it reads there, on th
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manifests.lock import whole_folder
 from manifests.provenance import file_sha256
 from trainer.data.fold_data import FoldData
 from trainer.evaluation import evaluate
@@ -125,23 +123,6 @@ def _refuse_foreign(out: Path) -> None:
     found = sorted(path.name for path in out.iterdir()) if out.is_dir() else ["a file"]
     if foreign := [name for name in found if name not in OURS]:
         raise ExportError(f"{out} holds {', '.join(foreign[:5])}, no export; remove it, or name another --out")
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to write to; it appears under its name, in place of an earlier export, only when it is complete."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # left by a call that was killed
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_model(folder: Path, network: Network, config: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ FIELDS = {  # of its JSON files, what values must be; scores on another dataset 
         for name in names
     ) + (whole("classification.correct", 0), whole("classification.faces", 0)),
 }  # fmt: skip
+METRICS_SHA256 = "metrics_sha256"  # of metrics.jsonl when the training ended; stands in the provenance
 CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")  # kept while training; the newest first
 
 
@@ -229,7 +230,13 @@ class Run:
             return
         self._show({f"{stage}/{name}": value for name, value in values.items()})
         self._rows.append({"stage": stage, "epoch": epoch} | values | ({"note": note} if note else {}))
-        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
+        self._write_metrics()
+
+    def _write_metrics(self) -> str:
+        """Write metrics.jsonl, on rank 0; return its hash."""
+        text = "".join(json.dumps(row) + "\n" for row in self._rows)
+        self.write_text("metrics.jsonl", text)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _show(self, values: dict[str, float]) -> None:
         """Append values to TensorBoard's file."""
@@ -241,9 +248,21 @@ class Run:
             file.write(records(values, len(self._rows), now, first))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the logged values, one row per epoch."""
+        """Return the logged values, one row per epoch.
+
+        Raises:
+            RunError: they are not those that were logged when the training ended, or no rows of values.
+        """
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        data = path.read_bytes() if path.exists() else b""
+        try:
+            rows = [json.loads(line) for line in data.decode().splitlines()]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
+        recorded = self.read_json("provenance.json").get(METRICS_SHA256) if self.trained and self._has_config else None
+        if recorded not in (None, hashlib.sha256(data).hexdigest()):
+            raise RunError(f"{path} is damaged, missing, or was changed by hand; {self._again(path.name)}")
+        return rows
 
     # --- checkpoints and weights
 
@@ -306,8 +325,15 @@ class Run:
         self._best = {}
 
     def finish_training(self, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
-        """Write the final weights, with metadata and the config's hash in the header, and delete the checkpoints."""
-        metadata = (metadata or {}) | ({"config_sha256": self._config_sha256()} if self._has_config else {})
+        """Write the final weights, with metadata and the config's hash in the header, and delete the checkpoints.
+
+        The provenance records the hash of metrics.jsonl, which is written once more: no checkpoint holds it any longer.
+        """
+        metadata = metadata or {}
+        if self._has_config:
+            metadata |= {"config_sha256": self._config_sha256()}
+            provenance = self.read_json("provenance.json")
+            self.write_json("provenance.json", provenance | {METRICS_SHA256: self._write_metrics()})
         self._save(module.state_dict(), "weights.safetensors", metadata)
         self._drop_checkpoints()
 

@@ -260,7 +260,6 @@ def num_folds(manifest: Path) -> int:
     Raises:
         TrainerError: it has none.
     """
-    folds = files.read_metadata(manifest).get("folds")
-    if folds is None:
+    if "folds" not in files.read_metadata(manifest):
         raise TrainerError(f"{manifest} has no folds; make them with: fertools make-folds {manifest.stem}")
-    return int(folds["num_folds"])
+    return int(files.read_metadata(manifest, ["folds.num_folds"])["folds"]["num_folds"])
