@@ -67,11 +67,15 @@ def world(patterns, tmp_path_factory):
     """A manifest, a run of it, its model, and a folder of one photograph without a face."""
     root = tmp_path_factory.mktemp("world")
     shutil.copytree(patterns.parent, root / "manifests")
-    run = fit(run_spec(root / "manifests/set.parquet", "resnet", "epochs=1"), root / "runs", CPU, silent)
+    manifest = root / "manifests/set.parquet"
+    about = {name: "of a test" for name in ("title", "source", "licence", "command", "fertools")}
+    about["detector"] = {"name": "none", "weights": "none"}
+    files.write_rows(files.read(manifest), manifest, files.read_metadata(manifest) | about)
+    run = fit(run_spec(manifest, "resnet", "epochs=1"), root / "runs", CPU, silent)
     export(run, root / "manifests", "safetensors", root / "model")
     (root / "album/joy").mkdir(parents=True)
     Image.new("L", (80, 80), 128).save(root / "album/joy/grey.png")
-    coded = fit(run_spec(root / "manifests/set.parquet", "dicefer"), root / "runs", CPU, silent)
+    coded = fit(run_spec(manifest, "dicefer"), root / "runs", CPU, silent)
     folders = {name: root / name for name in ("manifests", "model", "album")}
     return folders | {"run": run.folder, "coded": coded.folder}
 

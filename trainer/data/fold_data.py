@@ -29,6 +29,7 @@ from trainer.data.crops import (
     in_order,
     middle,
     stream,
+    take,
     to_device,
 )
 from trainer.data.provenance import pairs_read, whitening_read
@@ -299,6 +300,15 @@ class FoldData:
                 self._cut(crops, torch.full((len(crops),), number), self._variant_grids)
                 for crops in in_order(self._crops[part])
             )
+
+    def shown(
+        self, part: str, places: Int[Tensor, " batch"], variants: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch channels side side"]:
+        """Return some faces of a part, by their place in it, whitened: as they are, or each in a variant by number."""
+        crops = take(self._crops[part], places)
+        if variants is None:
+            return self.whiten(middle(crops).float().div_(255))
+        return self._cut(crops, variants, self._variant_grids)
 
     def pictures(self, *parts: str) -> Pictures:
         """Return the faces of parts to look at."""

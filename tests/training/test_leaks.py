@@ -41,6 +41,11 @@ def mean_of(measure, planted, name, draws):
     return np.mean(values)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_judging():
+    """Take the real measures."""
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr("trainer.evaluation.metrics.leaks.PROBE_PERMUTATIONS", 20)
