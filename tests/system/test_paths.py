@@ -48,6 +48,7 @@ LINES = (  # each command with {x} in the place of one of its paths
     "trainer predict {model} {album} --out {x}",
     "trainer predict {model} {album} --annotated {x}",
     "trainer predict {run} {album} --manifests {x}",
+    "trainer embed {model} {album} --out {x}",
     "trainer transfer {x} {album}",
     "trainer attention {x} {album}",
     "trainer export {x} --manifests {manifests}",

@@ -452,6 +452,27 @@ def test_ctrl_c_leaves_what_was_found(folder, album, monkeypatch):
     assert pq.read_table(album / "faces.parquet").num_rows == 1
 
 
+# --- codes
+
+
+def test_codes_are_those_of_the_faces_that_are_found(folder, model, album, tmp_path):
+    told = CliRunner().invoke(app, ["embed", str(folder), str(album), "--out", str(tmp_path / "codes.parquet")])
+    assert told.exit_code == 0 and "none.png: no face found" in told.stderr, told.output
+    table = pq.read_table(tmp_path / "codes.parquet")
+    faces = [face for photo in photos.read([album], DEFAULT_CROP, "cpu") for face in photo.faces]
+    assert f"the codes of {len(faces)} faces" in told.stdout and len(table) == len(faces) > 2
+    expected = model.codes(np.stack([face.crop for face in faces]))
+    assert set(expected) <= set(table.column_names) and set(expected) == {"expression"}
+    for name, codes in expected.items():
+        np.testing.assert_allclose(np.array(table[name].to_pylist()), codes, rtol=1e-4, atol=1e-5)
+    assert table["score"].to_pylist() == pytest.approx([face.score for face in faces])
+
+
+def test_codes_are_no_text(folder, album, tmp_path):
+    told = CliRunner().invoke(app, ["embed", str(folder), str(album), "--out", str(tmp_path / "codes.csv")])
+    assert told.exit_code == 1 and "expected a name that ends in .parquet" in told.stderr
+
+
 # --- from Python
 
 

@@ -72,6 +72,37 @@ def predict(
             raise typer.Exit(1)
 
 
+def embed(
+    model: Annotated[Path, typer.Argument(metavar="MODEL|RUN", help="What trainer export or trainer fit has written.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photographs, videos, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The table, .parquet.")] = Path("codes.parquet"),
+    device: Device = "auto",
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Write the codes of all faces in photographs and videos: expression and, where the method has it, identity.
+
+    A row a face, with its box and score; a column a code, each a list of numbers. What gives no face is named on
+    stderr. Exits 1 where no face was found.
+
+    Example: trainer embed runs/ckplus-dicefer-default-fold03-seed0 photos --out codes.parquet
+    """
+    with refusals():
+        from trainer.inference import embed as library
+        from trainer.inference.model import load
+        from trainer.runs import signals
+        from trainer.runs.device import pick_device
+
+        where = str(pick_device(device))
+        loaded = load(model, where, manifests_dir)
+        with signals.deferred_signals() as stop, pictures_bar(None) as advance:
+            num = library.embed(loaded, paths, out, where, lambda text: typer.echo(text, err=True), advance, stop)
+        told = f"{out}: the codes of {num} face{'s' * (num != 1)}"
+        typer.echo(json.dumps({"out": str(out), "faces": num}) if as_json else told)
+        if not num:
+            raise typer.Exit(1)
+
+
 def transfer(
     run: RunFolder,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photographs, or folders of them.")],
@@ -205,4 +236,4 @@ def demo(
             opened.serve_forever()
 
 
-COMMANDS = (predict, transfer, attention, export, demo)
+COMMANDS = (predict, embed, transfer, attention, export, demo)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,13 @@ class Network(nn.Module):
 
     def forward(self, faces: UInt8[Tensor, "batch side side *channels"]) -> Float[Tensor, "batch expressions"]:
         """Return probabilities."""
+        return torch.softmax(self.method(self.whitened(faces)).float() / self.temperature, dim=1)
+
+    def whitened(self, faces: UInt8[Tensor, "batch side side *channels"]) -> Float[Tensor, "batch channels side side"]:
+        """Return faces as the method sees them, in the precision of its weights."""
         images = faces.unsqueeze(1) if self.crop.color == "grey" else faces.movedim(-1, 1)
-        seen = self.whitening(images.float() / 255).to(next(self.method.parameters()).dtype)
-        return torch.softmax(self.method(seen).float() / self.temperature, dim=1)
+        seen: Tensor = self.whitening(images.float() / 255).to(next(self.method.parameters()).dtype)
+        return seen
 
 
 class Model:
@@ -168,12 +172,29 @@ class Model:
         Raises:
             ModelError: other pixels than these; photographs are for `read`.
         """
+        found = [self.network(batch).cpu().numpy() for batch in self._batches(images)]
+        probabilities = np.concatenate([np.empty((0, len(self.expressions)), np.float32), *found])
+        return Predictions(np.array(self.expressions)[probabilities.argmax(1)], probabilities, self.expressions)
+
+    @torch.inference_mode()
+    def codes(self, images: NDArray[Any] | Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Return the codes of aligned faces, (faces, dims) each: expression and, where the method has it, identity.
+
+        Args:
+            images: as `predict` takes them, one at least.
+
+        Raises:
+            ModelError: other pixels than these.
+        """
+        found = [self.network.method.codes(self.network.whitened(batch)) for batch in self._batches(images)]
+        return {name: torch.cat([codes[name] for codes in found]).float().cpu().numpy() for name in found[0]}
+
+    def _batches(self, images: NDArray[Any] | Sequence[NDArray[Any]]) -> Iterator[Tensor]:
+        """Yield aligned faces on the model's device."""
         crop, device = self.network.crop, next(self.network.parameters()).device
         faces = torch.from_numpy(_faces(images, crop))
         batches = torch.split(faces, EVALUATION_BATCH * DEFAULT_CROP.face**2 // crop.face**2)
-        found = [self.network(batch.to(device)).cpu().numpy() for batch in batches if len(batch)]
-        probabilities = np.concatenate([np.empty((0, len(self.expressions)), np.float32), *found])
-        return Predictions(np.array(self.expressions)[probabilities.argmax(1)], probabilities, self.expressions)
+        yield from (batch.to(device) for batch in batches if len(batch))
 
 
 def face_shape(crop: Crop) -> tuple[int, ...]:
