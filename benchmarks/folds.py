@@ -26,7 +26,6 @@ from fertools.drawn import corpus
 from fertools.folds import make_folds, pairs
 from manifests import faces as crops
 from manifests import files, schema
-from trainer.runs.made_by import made_by
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn")
 CODE = ("fertools/folds", "manifests")
@@ -122,6 +121,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where the manifests are made; 8 GB for 280,000 rows")
     parser.add_argument("--out", type=Path, default=Path("docs/results/folds.json"))
     arguments = parser.parse_args()
+    from trainer.runs.made_by import made_by  # not in the processes that measure: it brings torch
+
     result: dict[str, Any] = {
         "made": made_by({"rows": tuple(arguments.rows)}, parts=CODE),
         "versions": {"python": platform.python_version()}
