@@ -32,13 +32,15 @@ from trainer.runs.made_by import made_by
 
 CODE = ("fertools/faces", "trainer/inference")
 RATE = 30  # frames a second
+DRAWN = 240  # px
 
 
 def face(side: int) -> NDArray[np.uint8]:
-    """Return a drawn face, (side, side, 3) RGB."""
+    """Return a drawn face, enlarged to (side, side, 3) RGB."""
     rng = np.random.default_rng(0)
     action = corpus.frames(ckplus.plan(num_subjects=2)[0], 0)[0][-1].action
-    return render_colour(corpus.person(7, 0), action, close_up(at_large(sample_nuisance(rng))), side, side, rng)
+    drawn = render_colour(corpus.person(7, 0), action, close_up(at_large(sample_nuisance(rng))), DRAWN, DRAWN, rng)
+    return np.asarray(cv2.resize(drawn, (side, side)), np.uint8)
 
 
 def film(path: Path, num: int, height: int, width: int) -> None:
