@@ -1,6 +1,6 @@
 """Raw dataset folders to manifests: dataset -> detect -> align -> folds -> pairs -> whiten.
 
-The commands that most programs call stand here as functions, with the names and defaults of the command line.
+The commands that most programs call stand here as functions, with the names of the command line.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,16 @@ __all__ = ["audit", "find_faces", "make_folds", "prepare"]
 
 
 def prepare(
-    dataset: str, raw: str | Path, manifests: str | Path = "manifests", *, workers: int = 1, **options: Any
-) -> "Summary":
+    dataset: str, raw: str | Path, manifests: str | Path = "manifests", *, labels: str | Path | None = None,
+    workers: int = 1, **options: Any,
+) -> "Summary":  # fmt: skip
     """Find, align and store the faces of a dataset, as manifests/<dataset>.parquet.
 
     Args:
         dataset: its name, as `fertools prepare` takes it.
         raw: the raw folder.
         manifests: where the manifest goes.
+        labels: of `folder`, a table; null: labels.csv in the raw folder, where there is one.
         workers: number of processes; more than one only below `if __name__ == "__main__":`.
         options: of `fertools.preparation.prepare.prepare`.
 
@@ -33,12 +35,13 @@ def prepare(
         ManifestError: something cannot be written.
     """
     from fertools.datasets import find_dataset
+    from fertools.datasets.survey import labels_table
     from fertools.preparation import prepare as library
     from fertools.preparation.engines import Engine
 
-    return library.prepare(
-        find_dataset(dataset), Path(raw), Path(manifests), engine=Engine("local", workers), **options
-    )
+    chosen, root = find_dataset(dataset), Path(raw)
+    table = labels_table(chosen, root, Path(labels) if labels else None)
+    return library.prepare(chosen, root, Path(manifests), labels=table, engine=Engine("local", workers), **options)
 
 
 def make_folds(

@@ -295,17 +295,14 @@ def prepare(
         chosen = find_dataset(dataset)
         root = raw_folder(raw, chosen, follow_links)
         recode = label_reading(chosen, labels_from, mapping)
-        if labels and not chosen.takes_labels:
-            raise FertoolsError(f"{chosen.title} has labels of its own; --labels is for `fertools prepare folder`")
-        if chosen.takes_labels:
-            labels = next(
-                (path for path in (labels, root / (labels or "labels.csv")) if path and path.exists()), labels
-            )
         if address and engine is not EngineName.ray:
             raise FertoolsError("--address is of a Ray cluster: use it with --engine ray")
+        from fertools.datasets.survey import labels_table
         from fertools.preparation import prepare as library
         from fertools.preparation.engines import Engine
         from manifests.schema import Crop
+
+        labels = labels_table(chosen, root, labels)
 
         workers = workers or (None if address else os.cpu_count() or 1)
         with progress_bar(f"preparing {chosen.title}") as progress:
@@ -576,13 +573,13 @@ def verify(
         chosen = find_dataset(dataset)
         root = raw_folder(raw, chosen, follow_links)
         recode = label_reading(chosen, labels_from, mapping)
-        labels = root / "labels.csv"
         from fertools.checks import release_report
         from fertools.checks import verify as library
+        from fertools.datasets.survey import labels_table
 
         with progress_bar(f"verifying {chosen.title}") as progress:
             judged = library.verify(
-                chosen, root, labels=labels if chosen.takes_labels and labels.exists() else None, recode=recode,
+                chosen, root, labels=labels_table(chosen, root), recode=recode,
                 deep=deep, workers=os.cpu_count() or 1, progress=progress,
             )  # fmt: skip
         say(json.dumps(dataclasses.asdict(judged)) if as_json else release_report.describe(judged))

@@ -83,6 +83,15 @@ def find(manifests: Path, datasets: Sequence[str] | None = None) -> list[Path]:
     return paths
 
 
+def named(manifest: str | Path) -> Path:
+    """Return the path of a manifest: of one like manifests/ckplus.parquet, or of a dataset's name in manifests/.
+
+    Raises:
+        ManifestError: no such dataset is prepared there.
+    """
+    return Path(manifest) if str(manifest).endswith(".parquet") else find(Path("manifests"), [str(manifest)])[0]
+
+
 # --- rows
 
 

@@ -95,6 +95,7 @@ METADATA = (  # what a manifest says of itself
     Field("faces", "parts, each with name, rows, sha256 and face_ids", lambda parts: _are_parts(parts)),
 )  # fmt: skip
 
+ATTRIBUTES = ("gender", "age", "race")  # of people, where they are published
 PREPARED = ("summary.protocol", "summary.drawn", "commit")  # what every preparation says of its manifest
 NUMBERS = (
     Field("tail", "a number from 0", lambda value: isinstance(value, float) and 0 <= value < math.inf),

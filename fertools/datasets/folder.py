@@ -19,6 +19,7 @@ from fertools.inputs.links import FollowedFolder
 from fertools.inputs.names import FileIndex
 from fertools.inputs.people import WHOLE, attribute, identify
 from fertools.inputs.table import Broken, open_table
+from manifests.schema import ATTRIBUTES
 from manifests.text import printable, storable
 
 IMAGE_SUFFIXES = (
@@ -44,7 +45,6 @@ COLUMNS = {
     "age": ("age_group", "age group"),
     "race": ("ethnicity",),
 }
-ATTRIBUTES = ("gender", "age", "race")
 Recode = Mapping[str, str]  # what a label is written as -> canonical expression
 Item = Sample | Quarantined | Note
 

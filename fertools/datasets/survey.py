@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
 
-from fertools.datasets.base import Dataset, Note, Quarantined, Sample, files_below
+from fertools.datasets.base import Dataset, DatasetError, Note, Quarantined, Sample, files_below
 from fertools.datasets.readers.raw_folder import ARCHIVES
 from fertools.inputs import codes
 from fertools.inputs.codes import CodesError
@@ -56,6 +56,19 @@ def _unread(dataset: Dataset, raw: Path, path: Path) -> Quarantined:
             return Quarantined(path, "the archive of a folder that is there; not read", "aside")
         return Quarantined(path, "an archive, still packed; unpack it if it belongs to the set")
     return Quarantined(path, f"not read: it is not in the layout of {dataset.title}")
+
+
+def labels_table(dataset: Dataset, root: Path, labels: Path | None = None) -> Path | None:
+    """Return the table of labels of a raw folder: the one that is named, as it is or below it, else its labels.csv.
+
+    Raises:
+        DatasetError: the dataset has labels of its own.
+    """
+    if dataset.takes_labels:
+        return next((path for path in (labels, root / (labels or "labels.csv")) if path and path.exists()), labels)
+    if labels:
+        raise DatasetError(f"{dataset.title} has labels of its own; --labels is for `fertools prepare folder`")
+    return None
 
 
 def reading(dataset: Dataset, first: int | None, meant: Mapping[str, str]) -> dict[str, str] | None:

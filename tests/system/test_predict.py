@@ -30,7 +30,7 @@ from manifests.schema import DEFAULT_CROP
 from trainer.cli.main import app
 from trainer.data.augment import VARIANTS
 from trainer.errors import TrainerError
-from trainer.inference import photos, predict
+from trainer.inference import photos, predict, predictions
 from trainer.inference.export import write_model
 from trainer.inference.model import Model, Network, load
 from trainer.inference.predict import Listener, PredictError, PredictSpec, probabilities
@@ -287,7 +287,7 @@ def test_a_table_that_cannot_be_written_is_an_error_and_leaves_the_old_one(album
 
     out = tmp_path / "faces.csv"
     out.write_text("old")
-    monkeypatch.setattr(predict, "rows", broken)
+    monkeypatch.setattr(predictions, "rows", broken)
     with pytest.raises(ValueError):  # noqa: PT011 - ours
         look(model, album, out=out)
     assert out.read_text() == "old" and not list(tmp_path.glob(".*.part"))
@@ -439,14 +439,14 @@ def test_where_no_face_is_found_the_command_fails(folder, album):
 
 def test_ctrl_c_leaves_what_was_found(folder, album, monkeypatch):
     monkeypatch.setattr(photos, "TOGETHER", 1)
-    original = predict.rows
+    original = predictions.rows
 
     def interrupted(photo, *rest):
         if photo.path.name == "one.png":
             signal.raise_signal(signal.SIGINT)
         return original(photo, *rest)
 
-    monkeypatch.setattr(predict, "rows", interrupted)
+    monkeypatch.setattr(predictions, "rows", interrupted)
     told = run(folder, album, "--out", album / "faces.parquet")
     assert told.exit_code == 130 and "interrupted: what is written is whole" in told.stdout
     assert pq.read_table(album / "faces.parquet").num_rows == 1
@@ -524,6 +524,10 @@ def test_the_commands_are_functions_too(tmp_path, drawn):
     assert fertools.prepare("folder", raw, tmp_path).usable == 6
     (face,) = fertools.find_faces(raw / "anger/0.png")
     assert face.score > 0.9 and face.landmarks.shape == (5, 2)
+    (raw / "labels.csv").write_text("path,expression,subject\nanger/0.png,joy,ann\n")
+    assert fertools.prepare("folder", raw, tmp_path / "listed").usable == 1  # as the command reads it
+    with pytest.raises(FertoolsError, match="CK.* has labels of its own"):
+        fertools.prepare("ck+", raw, labels="labels.csv")
     with pytest.raises(FertoolsError, match="no dataset 'ck'; known: ckplus"):
         fertools.prepare("ck", raw)
     with pytest.raises(FertoolsError):

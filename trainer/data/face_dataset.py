@@ -37,9 +37,8 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
             ManifestError: no such manifest or fold, or no folds.
             KeyError: no such part.
         """
-        name = str(manifest)
-        path = Path(name) if name.endswith(".parquet") else files.find(Path("manifests"), [name])[0]
-        self._data, self._part, self._variants = FoldData(path, fold, torch.device("cpu")), part, variants
+        self._data = FoldData(files.named(manifest), fold, torch.device("cpu"))
+        self._part, self._variants = part, variants
         if part == "test":
             self._data.open_test()
         self.rows, self.classes = self._data.rows[part], self._data.classes(part)

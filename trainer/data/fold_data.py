@@ -62,7 +62,6 @@ class FoldData:
         """
         self.manifest, self.fold, self.device = manifest, fold, device
         self.table = files.read(manifest)
-        self.metadata = files.read_metadata(manifest)
         self.rows = schema.parts(self.table, fold)
         known = {name for rows in self.rows.values() for name in self.table["expression"].take(rows).to_pylist()}
         if None in known:
@@ -72,6 +71,7 @@ class FoldData:
             raise schema.ManifestError(f"{manifest}: no face shows {unknown}; it has {', '.join(sorted(known))}")
         self.expressions = sorted(expressions or known)
         files.check_pairs_source(manifest, self.table)
+        self.metadata = files.read_metadata(manifest, [*schema.PREPARED, *([] if plain else ["whitening.kind"])])
         if expressions:
             self._keep(expressions)
         self._refuse_empty()
@@ -79,7 +79,7 @@ class FoldData:
         self.crop = replace(own if plain else own.least, color="rgb" if color else "grey")
         self._grids = variant_grids(self.crop).to(device)
         self._grids_of = partial(jittered_grids, self.crop) if plain else self._variant_grids
-        self.plain, self._whitening = plain, "none" if plain else self._kind()
+        self.plain, self._whitening = plain, "none" if plain else self.metadata["whitening"]["kind"]
         self.whiten = whitener(manifest, fold, self._whitening, device)
         self._store = CropSource(
             manifest, self.crop, device, sum(map(len, self.rows.values())), memory_budget(device, memory)
@@ -96,10 +96,6 @@ class FoldData:
     ) -> "FoldData":  # fmt: skip
         """Read them as a method with these settings sees them."""
         return cls(manifest, fold, device, expressions, kind.INPUT == "plain", settings.get("color", False), memory)
-
-    def _kind(self) -> str:
-        """Return the kind of whitening."""
-        return str(files.read_metadata(self.manifest, ["whitening.kind"])["whitening"]["kind"])
 
     def _keep(self, expressions: Collection[str]) -> None:
         """Leave out the faces of all other expressions."""
@@ -131,13 +127,12 @@ class FoldData:
     def provenance(self) -> dict[str, Any]:
         """Return the hashes of all that is read, by name, and how the faces were prepared."""
         crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
-        about = files.read_metadata(self.manifest, schema.PREPARED)
         return {
             "read": pairs_read(self.manifest) | whitening_read(self.manifest, self.fold, self._whitening),
             "whitening": self._whitening,
-            "protocol": about["summary"]["protocol"],
-            "drawn": about["summary"]["drawn"],
-            "prepared_by": about["commit"],
+            "protocol": self.metadata["summary"]["protocol"],
+            "drawn": self.metadata["summary"]["drawn"],
+            "prepared_by": self.metadata["commit"],
         } | crop  # fmt: skip
 
     def classes(self, part: str) -> Int[Tensor, " faces"]:

@@ -1,9 +1,10 @@
 """Evaluate a trained run: open its test part, write its predictions, return its scores."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ from trainer.runs.run import Run, RunError
 Codes = dict[str, NDArray[np.float32]]  # (faces, dims) each
 PATIENCE = 60.0  # s that another evaluation of the same run may take to write
 LABELS = ("face_id", "expression", "subject", "sequence", "source")
-ATTRIBUTES = ("gender", "age", "race")  # of people, where they are published
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def judge(run: Run, method: Method, data: FoldData) -> tuple[dict[str, Any], Out
         "codes": {name: _read(name, train, test, unseen) for name in test.codes},
         "budget": _budget(run),
     }
-    if by_group := _by_group(test, predicted, {name: data.column("test", name) for name in ATTRIBUTES}):
+    if by_group := _by_group(test, predicted, partial(data.column, "test")):
         scores["fairness"] = by_group
     if "identity" in unseen.codes:
         scores["dependence"] = dependence(
@@ -197,16 +197,15 @@ def _read(name: str, train: Outputs, test: Outputs, unseen: Outputs) -> dict[str
 
 
 def _by_group(
-    outputs: Outputs, predicted: NDArray[Any], attributes: dict[str, NDArray[Any]]
+    outputs: Outputs, predicted: NDArray[Any], column: Callable[[str], NDArray[Any]]
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Return the scores by group of each attribute of people that is known of a face."""
-    groups = {name: age_groups(values) if name == "age" else values for name, values in attributes.items()}
-    truth, subjects = outputs.labels["expression"], outputs.labels["subject"]
-    return {
-        name: fairness(truth, predicted, subjects, values)
-        for name, values in groups.items()
-        if any(value is not None for value in values)
-    }
+    """Return the scores by group of each attribute of people that is known of a face; `column` gives it by name."""
+    truth, subjects, found = outputs.labels["expression"], outputs.labels["subject"], {}
+    for name in schema.ATTRIBUTES:
+        groups = age_groups(column(name)) if name == "age" else column(name)
+        if any(group is not None for group in groups):
+            found[name] = fairness(truth, predicted, subjects, groups)
+    return found
 
 
 def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -320,12 +319,16 @@ def judge_elsewhere(run: Run, method: Method, data: FoldData, manifest: Path) ->
     table, rows = shown_in(manifest, data.expressions)
     if len(table) == 0:
         raise RunError(f"{manifest} shows none of {', '.join(data.expressions)}, which {run.folder} knows")
-    labels = _labels({label: np.array(table[label].to_pylist()) for label in LABELS})
+
+    def column(name: str) -> NDArray[Any]:
+        return np.array(table[name].to_pylist())
+
+    labels = _labels({label: column(label) for label in LABELS})
     outputs = Outputs(*predict(method, upright(data.open(manifest, rows), data.whiten)), labels)
     predicted = _names(outputs.logits, data.expressions)
     scores = classification(labels["expression"], predicted, labels["subject"], data.expressions)
-    scores["people"] = _known(*(np.array(table[name].to_pylist()) for name in ("subject", "group")))
-    if by_group := _by_group(outputs, predicted, {name: np.array(table[name].to_pylist()) for name in ATTRIBUTES}):
+    scores["people"] = _known(column("subject"), column("group"))
+    if by_group := _by_group(outputs, predicted, column):
         scores["fairness"] = by_group
     scores["drawn"] = files.read_metadata(manifest, schema.PREPARED)["summary"]["drawn"]
     probabilities, file = _probabilities(outputs.logits), f"predictions-on-{name}.parquet"

@@ -9,9 +9,7 @@ import pyarrow as pa
 from trainer.errors import TrainerError
 from trainer.inference import photos
 from trainer.inference.model import Model
-from trainer.inference.predictions import columns, rows, shown, table
-
-TOLD = ("path", "frame", "time", "face", "x0", "y0", "x1", "y1", "score")  # of a face, as `trainer predict` tells it
+from trainer.inference.predictions import place_columns, places, shown, table
 
 
 def embed(
@@ -39,22 +37,20 @@ def embed(
     crop, num = model.network.crop, 0
     blank = np.zeros((1, *crop.shape), np.uint8)
     codes = [pa.field(name, pa.list_(pa.float32(), code.shape[1])) for name, code in model.codes(blank).items()]
-    told = columns(model.expressions)
-    with table(out, pa.schema([*(told.field(name) for name in TOLD), *codes])) as write:
+    with table(out, pa.schema([*place_columns(), *codes])) as write:
         for batch in photos.find(photos.pictures(photos.entries(paths, [out])), crop, device):
+            crops = [face.crop for photo in batch for face in photo.faces]
+            found = {name: code.tolist() for name, code in model.codes(crops).items()} if crops else {}
+            numbers = iter(range(len(crops)))
             for photo in batch:
                 picture(photo.path, photo.frame)
                 if photo.reason:
                     problem(f"{shown(photo.path)}: {photo.reason}")
-                if photo.faces:
-                    crops = np.stack([face.crop for face in photo.faces])
-                    faces = rows(photo, model.predict(crops).probabilities, model.expressions)
-                    found = {name: code.tolist() for name, code in model.codes(crops).items()}
-                    write([
-                        {name: row[name] for name in TOLD} | {name: code[place] for name, code in found.items()}
-                        for place, row in enumerate(faces)
-                    ])  # fmt: skip
-                    num += len(faces)
+                write([
+                    place | {name: code[number] for name, code in found.items()}
+                    for place, number in zip(places(photo), numbers, strict=False)
+                ])  # fmt: skip
+            num += len(crops)
             if stop():
                 break
     return num

@@ -29,7 +29,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import COOLEST, HOTTEST, calibrate
 from trainer.inference import photos
-from trainer.inference.predictions import columns, rows
+from trainer.inference.predictions import batch_rows, columns
 from trainer.methods import build
 from trainer.methods.base import Method
 from trainer.methods.config import one_of
@@ -154,9 +154,9 @@ class Model:
         device = str(next(self.network.parameters()).device)
         found = []
         for batch in photos.find(photos.given([pictures] if one else pictures), self.network.crop, device):
+            for rows in batch_rows(batch, lambda crops: self.predict(crops).probabilities, self.expressions):
+                found += rows
             for photo in batch:
-                crops = [face.crop for face in photo.faces]
-                found += rows(photo, self.predict(crops).probabilities, self.expressions)
                 if photo.reason:
                     warnings.warn(f"{photo.path}: {photo.reason}", stacklevel=2)
         return pa.Table.from_pylist(found, columns(self.expressions))

@@ -6,6 +6,7 @@ Two batches are held at a time, whatever a folder or a video holds; rows are wri
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from trainer.inference.annotate import Mark, draw
 from trainer.inference.annotated_files import Album, album, names_file
 from trainer.inference.model import Model
 from trainer.inference.photos import Photo
-from trainer.inference.predictions import EDGES, TABLES, Row, columns, part_of, rows, shown, table
+from trainer.inference.predictions import EDGES, TABLES, Row, batch_rows, columns, part_of, shown, table
 
 MAX_NAMED = 1000  # of what gave no face: as many are listed, all are counted and told
 
@@ -175,9 +176,9 @@ def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: 
     with ExitStack() as stack:
         write = stack.enter_context(table(spec.out, names)) if spec.out else None
         pictures = stack.enter_context(album(spec.annotated)) if spec.annotated else None
-        crop = model.network.crop
+        crop, read = model.network.crop, partial(probabilities, model, variants=spec.variants)
         for batch in photos.find(spec.opened(), crop, device, only_largest=spec.largest, together=together):
-            for photo, found in zip(batch, _rows(model, batch, spec.variants), strict=True):
+            for photo, found in zip(batch, batch_rows(batch, read, model.expressions), strict=True):
                 tally.add(photo, found)
                 if write:
                     write(found)
@@ -188,13 +189,6 @@ def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: 
                 break
     tally.end_video()
     return tally.summary
-
-
-def _rows(model: Model, batch: Sequence[Photo], variants: bool) -> list[list[Row]]:
-    """Return the rows of each picture; the faces of all are classified together."""
-    crops = [face.crop for photo in batch for face in photo.faces]
-    read = iter(probabilities(model, np.stack(crops), variants) if crops else ())
-    return [rows(photo, [next(read) for _ in photo.faces], model.expressions) for photo in batch]
 
 
 def _annotate(pictures: Album, photo: Photo, found: Sequence[Row]) -> None:

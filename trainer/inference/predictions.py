@@ -28,20 +28,40 @@ class TableError(TrainerError):
     """A table that cannot be written."""
 
 
-def columns(expressions: Sequence[str]) -> pa.Schema:
-    """Return the columns of a table of faces, with what they mean."""
-    fields = [
+def place_columns() -> pa.Schema:
+    """Return the columns that say where a face was found, with what they mean."""
+    return _schema(
         ("path", pa.string(), "of the photograph or video, as asked for"),
         ("frame", pa.int32(), "of a video, from 0; null of a photograph"),
         ("time", pa.float64(), "of the frame, s"),
         ("face", pa.int32(), "of the picture, from 1: the one that is meant (the largest), then the surest"),
         *((edge, pa.float32(), "edge of the face's box, px of the picture") for edge in EDGES),
         ("score", pa.float32(), "the detector's confidence, 0 to 1"),
+    )
+
+
+def columns(expressions: Sequence[str]) -> pa.Schema:
+    """Return the columns of a table of faces, with what they mean."""
+    read = _schema(
         ("expression", pa.string(), "the most probable"),
         ("probability", pa.float32(), "of it, calibrated on the model's validation fold"),
         *((f"p_{name}", pa.float32(), f"probability of {name}") for name in expressions),
-    ]
+    )
+    return pa.schema([*place_columns(), *read])
+
+
+def _schema(*fields: tuple[str, pa.DataType, str]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in fields])
+
+
+def places(photo: Photo) -> list[Row]:
+    """Return where the faces of a picture were found, a row a face."""
+    return [
+        {"path": shown(photo.path), "frame": photo.frame, "time": photo.time, "face": number}
+        | dict(zip(EDGES, map(float, face.box), strict=True))
+        | {"score": float(np.float32(face.score))}
+        for number, face in enumerate(photo.faces, start=1)
+    ]
 
 
 def rows(photo: Photo, read: Iterable[NDArray[np.float32]], expressions: Sequence[str]) -> list[Row]:
@@ -53,16 +73,28 @@ def rows(photo: Photo, read: Iterable[NDArray[np.float32]], expressions: Sequenc
         expressions: what the columns stand for.
     """
     found = []
-    for number, (face, shares) in enumerate(zip(photo.faces, read, strict=True), start=1):
+    for place, shares in zip(places(photo), read, strict=True):
         best = int(shares.argmax())
-        edges = zip(EDGES, map(float, face.box), strict=True)
         found.append(
-            {"path": shown(photo.path), "frame": photo.frame, "time": photo.time, "face": number, **dict(edges)}
-            | {"score": float(np.float32(face.score)), "expression": expressions[best]}
-            | {"probability": float(shares[best])}
+            place | {"expression": expressions[best], "probability": float(shares[best])}
             | {f"p_{name}": float(share) for name, share in zip(expressions, shares, strict=True)}
-        )
+        )  # fmt: skip
     return found
+
+
+def batch_rows(
+    batch: Sequence[Photo], read: Callable[[NDArray[np.uint8]], NDArray[np.float32]], expressions: Sequence[str]
+) -> list[list[Row]]:
+    """Return the rows of each picture; the faces of all are read together.
+
+    Args:
+        batch: pictures with their faces.
+        read: crops to probabilities, (faces, expressions).
+        expressions: what the columns stand for.
+    """
+    crops = [face.crop for photo in batch for face in photo.faces]
+    shares = iter(read(np.stack(crops)) if crops else ())
+    return [rows(photo, [next(shares) for _ in photo.faces], expressions) for photo in batch]
 
 
 def shown(path: Path) -> str:

@@ -17,6 +17,7 @@ from trainer.evaluation.metrics.statistics import (
 from trainer.evaluation.reporting.budgets import budget_of
 from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.fairness_rows import over_runs, over_runs_text
+from trainer.evaluation.reporting.known_people import over
 from trainer.evaluation.reporting.run_report import CODES
 from trainer.runs.run import Run, RunError
 
@@ -157,6 +158,7 @@ def _compare(pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
     return {
         "differences": differences, "mcnemar": mcnemar(first, second),
         "over people": paired_bootstrap(first, second, subjects),
+        "drawn_over": over(pairs[0][0].read_json("scores.json")),
     }  # fmt: skip
 
 
@@ -191,6 +193,7 @@ def comparison_text(compared: dict[str, Any]) -> str:
     low, high = people["interval"]
     lines += [
         f"  faces right by one alone: {told['only_first']} and {told['only_second']}; McNemar: p {told['p']:.3f}",
-        f"  accuracy, {people['people']} people anew: {people['difference']:+.3f}, 95 % {low:+.3f} to {high:+.3f}",
+        f"  accuracy, over {compared['drawn_over']} drawn anew ({people['people']}): {people['difference']:+.3f}, "
+        f"95 % {low:+.3f} to {high:+.3f}",
     ]
     return "\n".join(lines)

@@ -13,8 +13,8 @@ from trainer.runs.atomic import write_whole
 
 MARK, OTHER_BUDGET = "†", "‡"
 LEGEND = (
-    "Ours: mean ± sample standard deviation over runs, then the 95 % interval: of an accuracy over people drawn anew, "
-    "of anything else over three runs or more."
+    "Ours: mean ± sample standard deviation over runs, then the 95 % interval: of an accuracy over people drawn anew "
+    "(faces, where nobody is named), of anything else over three runs or more."
 )
 DRAWN_NOTE = f"{MARK} drawn faces, not the dataset"
 
