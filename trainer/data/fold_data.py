@@ -71,7 +71,7 @@ class FoldData:
             raise schema.ManifestError(f"{manifest}: no face shows {unknown}; it has {', '.join(sorted(known))}")
         self.expressions = sorted(expressions or known)
         files.check_pairs_source(manifest, self.table)
-        self.metadata = files.read_metadata(manifest, [*schema.PREPARED, *([] if plain else ["whitening.kind"])])
+        self.metadata = files.read_metadata(manifest, [] if plain else ["whitening.kind"])
         if expressions:
             self._keep(expressions)
         self._refuse_empty()
@@ -127,12 +127,13 @@ class FoldData:
     def provenance(self) -> dict[str, Any]:
         """Return the hashes of all that is read, by name, and how the faces were prepared."""
         crop = {"crop": asdict(self.crop)} if self.crop != DEFAULT_CROP else {}
+        about = files.read_metadata(self.manifest, schema.PREPARED)
         return {
             "read": pairs_read(self.manifest) | whitening_read(self.manifest, self.fold, self._whitening),
             "whitening": self._whitening,
-            "protocol": self.metadata["summary"]["protocol"],
-            "drawn": self.metadata["summary"]["drawn"],
-            "prepared_by": self.metadata["commit"],
+            "protocol": about["summary"]["protocol"],
+            "drawn": about["summary"]["drawn"],
+            "prepared_by": about["commit"],
         } | crop  # fmt: skip
 
     def classes(self, part: str) -> Int[Tensor, " faces"]:
