@@ -7,10 +7,12 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata
+from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pyarrow as pa
+from packaging.markers import Marker
 
 from manifests import faces as crops
 from manifests import schema
@@ -127,36 +129,45 @@ from tables of papers, each with its source. The detector's weights are part of 
 encoders (`fertools group`, `trainer fit --encoder-weights`) are files that a user names or facenet-pytorch, torchvision
 and timm download, under the licences that the command prints.
 """
-PINNED = re.compile(r"^([a-z0-9.-]+)==([^ ]+)[^\n]*\n((?:    [^\n]*\n)*)", re.MULTILINE)
+PINNED = re.compile(r"^([a-z0-9.-]+)==([^ ]+) (?:; ([^\\\n]+))?[^\n]*\n((?:    [^\n]*\n)*)", re.MULTILINE)
 DIRECT = "fertools (pyproject.toml)"
+HERE = {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux", "python_full_version": "3.11.0"}
 
 
-def locked(lock: str) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
-    """Return the pinned versions of each package, one a Python version, and which packages need it directly."""
-    versions, needed_by = defaultdict(list), defaultdict(set)
-    for name, version, below in PINNED.findall(lock):
-        versions[name].append(version)
-        needed_by[name] |= set(re.findall(r"#(?: via|  ) +(\S+(?: \(pyproject.toml\))?)", below))
-    return versions, needed_by
+@dataclass(frozen=True)
+class Pinned:
+    """A package as requirements.lock pins it: its versions, one a Python version, and what needs it directly."""
+
+    versions: tuple[str, ...] = ()
+    needed_by: frozenset[str] = frozenset()
+    here: bool = False  # on Linux with Python 3.11
 
 
-def run_time(needed_by: dict[str, set[str]]) -> set[str]:
+def locked(lock: str) -> dict[str, Pinned]:
+    """Return what is pinned, by its name."""
+    found: dict[str, Pinned] = defaultdict(Pinned)
+    for name, version, where, below in PINNED.findall(lock):
+        seen, by = found[name], re.findall(r"#(?: via|  ) +(\S+(?: \(pyproject.toml\))?)", below)
+        found[name] = Pinned(
+            (*seen.versions, version), seen.needed_by | set(by), seen.here or not where or Marker(where).evaluate(HERE)
+        )
+    return found
+
+
+def run_time(pinned: dict[str, Pinned]) -> set[str]:
     """Return the packages that run: those that pyproject.toml names, but for those of dev, and all that they need."""
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
     extras = [line for extra, lines in project["optional-dependencies"].items() if extra != "dev" for line in lines]
     named = {re.match(r"[A-Za-z0-9.-]+", line)[0] for line in (*project["dependencies"], *extras)}
     found: set[str] = set()
-    while more := {name for name, by in needed_by.items() if name in named or by & found} - found:
+    while more := {name for name, package in pinned.items() if name in named or package.needed_by & found} - found:
         found |= more
     return found
 
 
 def licence(name: str) -> str:
     """Return a package's licence as its metadata says it."""
-    try:
-        said = metadata(name)
-    except PackageNotFoundError:
-        return "not installed on Linux with Python 3.11"
+    said = metadata(name)
     classified = [line.rpartition(" :: ")[2] for line in said.get_all("Classifier", []) if line.startswith("License")]
     first = (said.get("License") or "").strip().partition("\n")[0]
     return said.get("License-Expression") or "; ".join(classified) or first or "not said in its metadata"
@@ -172,11 +183,14 @@ def assets() -> Iterator[str]:
 
 def third_party_page() -> str:
     """Return the page of the licences of others."""
-    versions, needed_by = locked((DOCS.parent / "requirements.lock").read_text())
-    rows, running = [], run_time(needed_by)
+    pinned = locked((DOCS.parent / "requirements.lock").read_text())
+    rows, running = [], run_time(pinned)
     for name in sorted(running):
-        by = ", ".join(sorted("fertools" if user == DIRECT else user for user in needed_by[name] & {*running, DIRECT}))
-        rows.append(f"| {name} | {', '.join(versions[name])} | {licence(name).replace('|', '/')} | {by} |")
+        package = pinned[name]
+        users = package.needed_by & {*running, DIRECT}
+        by = ", ".join(sorted("fertools" if user == DIRECT else user for user in users))
+        said = licence(name).replace("|", "/") if package.here else "not installed on Linux with Python 3.11"
+        rows.append(f"| {name} | {', '.join(package.versions)} | {said} | {by} |")
     own = [asset for asset in assets() if "printed.csv" not in asset]
     return THIRD_PARTY.format(packages="\n".join(rows), assets=", ".join(own))
 

@@ -27,6 +27,9 @@ matplotlib==3.11.2 \\
     # via
     #   fertools (pyproject.toml)
     #   mlcroissant
+colorama==0.4.6 ; os_name == 'nt' or sys_platform == 'win32' \\
+    --hash=sha256:04
+    # via matplotlib
 mlcroissant==1.1.1 \\
     --hash=sha256:03
     # via fertools (pyproject.toml)
@@ -34,10 +37,17 @@ mlcroissant==1.1.1 \\
 
 
 def test_the_lock_tells_what_runs_and_for_whom(generate):
-    versions, needed_by = generate.locked(LOCK)
-    assert versions["contourpy"] == ["1.3.3", "1.4.0"]
-    assert needed_by["matplotlib"] == {"fertools (pyproject.toml)", "mlcroissant"}
-    assert generate.run_time(needed_by) == {"contourpy", "matplotlib"}  # mlcroissant is of dev
+    pinned = generate.locked(LOCK)
+    assert pinned["contourpy"].versions == ("1.3.3", "1.4.0")
+    assert pinned["matplotlib"].needed_by == {"fertools (pyproject.toml)", "mlcroissant"}
+    assert generate.run_time(pinned) == {"colorama", "contourpy", "matplotlib"}  # mlcroissant is of dev
+
+
+def test_what_is_of_another_system_is_known_from_the_lock_whatever_is_installed(generate):
+    pinned = generate.locked(LOCK)
+    assert not pinned["colorama"].here
+    assert pinned["contourpy"].here
+    assert pinned["matplotlib"].here
 
 
 def test_generated_pages_are_what_the_code_says(generate):
