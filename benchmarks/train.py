@@ -212,7 +212,7 @@ def compare(asked: RunSpec, device: torch.device, work: Path, seconds: float) ->
     kind, settings = find_method(asked.method), dataclasses.asdict(asked.config())
     data = FoldData.seen_by(kind, settings, asked.manifest, asked.fold, device)
     paths, size = write_pngs(data, work / "png"), settings.get("size", 112)
-    precisions = ("bf16", "float32") if device.type == "cuda" else ("float32", "bf16")
+    precisions = ("tf32", "bf16", "float32") if device.type == "cuda" else ("float32", "bf16")
     ours, other, usual = (made(asked, data, device) for _ in range(3))
     usual.to(memory_format=torch.contiguous_format)
     walks = [ours.stages(), other.stages(), usual.stages()]
@@ -297,7 +297,9 @@ def main() -> None:
             f" --{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in vars(arguments).items() if name not in ("work", "out") and value
         ),
-        "product, operations per second": {how: throughput.product_rate(device, how) for how in ("float32", "bf16")},
+        "product, operations per second": {
+            how: throughput.product_rate(device, how) for how in ("float32", "tf32", "bf16")
+        },
         "stages": [],
     }  # fmt: skip
     for method, settings in [*(("dicefer", size) for size in sizes), ("ifgan", ())]:

@@ -14,6 +14,7 @@ from torch.nn.functional import cosine_similarity
 from trainer.data.fold_data import FoldData
 from trainer.errors import TrainerError
 from trainer.methods import METHODS, build, find_method, find_presets
+from trainer.methods.base import Faces, Stage
 from trainer.methods.optimizers import adamw, minimise
 from trainer.training import fit as library
 from trainer.training.precision import StepRunner
@@ -58,11 +59,37 @@ def assert_alike(found, reference, tolerance, likeness):
         assert cosine_similarity(code, reference[1][name]).min() > likeness, name
 
 
-def test_auto_is_bf16_on_cuda_alone():
-    assert [StepRunner().precision_on(torch.device(kind)) for kind in ("cpu", "cuda")] == ["float32", "bf16"]
+def test_auto_is_tf32_on_cuda_alone():
+    assert [StepRunner().precision_on(torch.device(kind)) for kind in ("cpu", "cuda")] == ["float32", "tf32"]
     assert StepRunner("float32").precision_on(GPU) == "float32" and StepRunner("bf16").precision_on(CPU) == "bf16"
-    with pytest.raises(TrainerError, match="precision 'fp16': expected one of auto, float32, bf16"):
+    with pytest.raises(TrainerError, match="precision 'fp16': expected one of auto, float32, tf32, bf16"):
         StepRunner("fp16")
+
+
+def test_tf32_holds_for_a_step_alone_also_for_one_that_fails():
+    """The flags are a process's: left on, they would judge, and find landmarks, in ten bits."""
+
+    def flags():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def step(batch):
+        seen.append(flags())
+        if batch == "bad":
+            raise ValueError
+        return {}
+
+    before, seen = flags(), []
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        stage = StepRunner("tf32").wrap_stage(Stage("s", 1, 1, Faces, step, ()), CPU)
+        stage.step("good")
+        with pytest.raises(ValueError):
+            stage.step("bad")
+        assert seen == [(True, True)] * 2 and flags() == (False, False)
+        StepRunner("float32").wrap_stage(Stage("s", 1, 1, Faces, step, ()), CPU).step("good")
+        assert seen[-1] == (False, False)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 @pytest.mark.parametrize("name", METHODS)

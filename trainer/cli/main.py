@@ -294,10 +294,10 @@ def methods(as_json: AsJson = False) -> None:
 
     Example: trainer methods
     """
-    from trainer.methods import METHODS, find_presets, title
+    from trainer.methods import find_presets, names, title
 
     known = {
-        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in METHODS
+        name: {preset: dataclasses.asdict(config) for preset, config in find_presets(name).items()} for name in names()
     }
     if as_json:
         typer.echo(json.dumps(known))

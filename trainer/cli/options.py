@@ -17,7 +17,9 @@ RunsDir = Annotated[Path, typer.Option("--runs", help="The folder of runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 ManifestsDir = Annotated[Path, typer.Option("--manifests", help="The folder of manifests.")]
-Precision = Annotated[str, typer.Option(help="Of training steps: float32, bf16, or auto (bf16 on CUDA, else float32).")]
+Precision = Annotated[
+    str, typer.Option(help="Of training steps: float32, tf32, bf16, or auto (tf32 on CUDA, else float32).")
+]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile networks; not yet measured on a GPU.")]
 NumWorkers = Annotated[
     int | None,

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, count, repeat
@@ -24,7 +25,7 @@ from trainer.methods import build, find_method
 from trainer.methods.base import Method, Pairs, Stage
 from trainer.runs.device import environment, peak_memory, reset_peak_memory
 from trainer.training.fit import RunSpec
-from trainer.training.precision import StepRunner
+from trainer.training.precision import StepRunner, tf32
 
 REPEATS = 5
 BATCH = 256  # faces, in inference
@@ -228,7 +229,8 @@ def product_rate(device: torch.device, precision: str, min_seconds: float = MIN_
     left, right = torch.randn(2, size, size, device=device, dtype=kind)
 
     def step() -> int:
-        torch.mm(left, right)
+        with tf32() if precision == "tf32" else nullcontext():
+            torch.mm(left, right)
         return 1
 
     return 2 * size**3 * median(interleaved_rates({"": step}, device, min_seconds)[""])

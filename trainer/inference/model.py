@@ -93,7 +93,7 @@ class Network(nn.Module):
     """Aligned faces to calibrated probabilities: preprocessing, method and temperature.
 
     Args:
-        method: a key of `trainer.methods.METHODS`.
+        method: one of `trainer.methods.names()`.
         settings: the method's.
         expressions: what the probabilities stand for, in order.
         crop: size, align and color of `manifests.schema.Crop`.

@@ -1,6 +1,11 @@
-"""Every method, by name: its settings are read without torch, its class is imported when it is used."""
+"""Every method, by name: its settings are read without torch, its class is imported when it is used.
+
+Other packages add methods by an entry point of the group `trainer.methods`, as CONTRIBUTING.md shows.
+"""
 
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainer.methods.config import ConfigError
@@ -15,6 +20,12 @@ METHODS = {  # the modules of a method, in settings/ and here -> its class
     "cross_entropy": "CrossEntropy", "supcon": "SupCon", "person_adversary": "PersonAdversary",
     "independence": "Independence",
 }  # fmt: skip
+GROUP = "trainer.methods"
+
+
+def names() -> list[str]:
+    """Return the names of all methods: those that are here, then those of other installed packages."""
+    return [*METHODS, *sorted(_installed().keys() - METHODS.keys())]
 
 
 def find_method(name: str) -> "type[trainer.methods.base.Method]":
@@ -23,27 +34,30 @@ def find_method(name: str) -> "type[trainer.methods.base.Method]":
     Raises:
         ConfigError: there is none.
     """
-    method: type[trainer.methods.base.Method] = getattr(import_module(f"trainer.methods.{_known(name)}"), METHODS[name])
+    method: type[trainer.methods.base.Method] = (
+        getattr(import_module(f"trainer.methods.{name}"), METHODS[name]) if name in METHODS else _of_others(name).load()
+    )
     return method
 
 
 def find_presets(name: str) -> dict[str, Any]:
-    """Return the presets of a method by name, without loading torch.
+    """Return the presets of a method by name; without loading torch, where the method is here.
 
     Raises:
         ConfigError: there is no such method.
     """
-    presets: dict[str, Any] = import_module(f"trainer.methods.settings.{_known(name)}").PRESETS
+    presets: dict[str, Any] = (_settings(name) if name in METHODS else _of_others(name).load()).PRESETS
     return presets
 
 
 def title(name: str) -> str:
-    """Return a method in one line, without loading torch.
+    """Return a method in one line; without loading torch, where the method is here.
 
     Raises:
         ConfigError: there is no such method.
     """
-    return str(import_module(f"trainer.methods.settings.{_known(name)}").__doc__).strip()
+    said = (_settings(name) if name in METHODS else _of_others(name).load()).__doc__ or ""
+    return said.strip().partition("\n")[0]
 
 
 def build(
@@ -60,10 +74,19 @@ def build(
     return method
 
 
-def _known(name: str) -> str:
-    if name not in METHODS:
-        raise ConfigError(f"no method {name!r}; known: {', '.join(METHODS)}")
-    return name
+def _settings(name: str) -> ModuleType:
+    return import_module(f"trainer.methods.settings.{name}")
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _of_others(name: str) -> EntryPoint:
+    found = _installed()
+    if name not in found:
+        raise ConfigError(f"no method {name!r}; known: {', '.join(names())}")
+    return found[name]
 
 
 def _holds_channels_last(method: "trainer.methods.base.Method") -> bool:

@@ -35,6 +35,8 @@ def make_deterministic() -> None:
     """Make this process compute the same bits each time on a GPU, too; slower."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS may choose other algorithms from run to run
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_flash_sdp(False)  # attention by plain products: the gradients of both
+    torch.backends.cuda.enable_mem_efficient_sdp(False)  # fused kernels may be added up in any order
     torch.use_deterministic_algorithms(True)
 
 

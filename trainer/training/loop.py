@@ -173,11 +173,11 @@ def _epoch(
     device = next(method.parameters()).device
     if random and progress.step:
         restore_random_states(random, device)
-    sums = {name: torch.tensor(value, device=device) for name, value in progress.sums.items()}
+    names, sums = tuple(progress.sums), torch.tensor(list(progress.sums.values()), device=device)
     before, first = progress.seconds, progress.step
 
     def note() -> None:
-        progress.sums = {name: float(value) for name, value in sums.items()}
+        progress.sums = dict(zip(names, sums.tolist(), strict=True))
         progress.seconds = before + time.perf_counter() - started
         progress.budget = meter.add_to(progress.budget)
 
@@ -190,7 +190,8 @@ def _epoch(
                     return False
             logged = stage.step(batch)
             meter.count(batch)
-            sums = {name: value.detach().float() + sums.get(name, 0) for name, value in logged.items()}
+            values = torch.stack([value.detach().float() for value in logged.values()])  # one addition for all of them
+            names, sums = tuple(logged), sums + values if names else values
             progress.step = step
     except torch.OutOfMemoryError as error:
         raise TrainingError(

@@ -16,7 +16,7 @@ from trainer.data.crops import Resident
 from trainer.data.fold_data import FoldData, upright, whitener
 from trainer.errors import TrainerError
 from trainer.evaluation.reporting.image_grid import Cell, Row, draw, pixels
-from trainer.methods import METHODS, find_method
+from trainer.methods import find_method, names
 from trainer.methods.base import Method
 from trainer.runs.run import Run, RunError
 
@@ -65,7 +65,7 @@ def painter(run: Run, method: Method, attends: bool = False) -> Painter:
     config = run.read_json("config.json")
     found = as_painter(method)
     if found is None:
-        known = ", ".join(name for name in METHODS if issubclass(find_method(name), Painter))
+        known = ", ".join(name for name in names() if issubclass(find_method(name), Painter))
         raise RunError(f"{run.folder} is of method {config['method']}, which makes no pictures; those that do: {known}")
     if attends and not config["settings"].get("attention"):
         raise RunError(f"{run.folder} was trained with attention=false: it has no attention maps")
