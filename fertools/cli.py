@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fertools.datasets import find_dataset
+from fertools.datasets import DATASETS, find_dataset
 from fertools.errors import FertoolsError
 from manifests.atomic import atomic_file, write_atomic
 from manifests.errors import ManifestError
@@ -220,8 +220,6 @@ def draw(
     with refusals():
         chosen = find_dataset(dataset)
         if not chosen.drawable:
-            from fertools.datasets import DATASETS
-
             drawable = ", ".join(name for name, other in DATASETS.items() if other.drawable)
             raise FertoolsError(f"{chosen.title} cannot be drawn; known: {drawable}")
         if published_counts and subjects:
@@ -369,8 +367,8 @@ def protocols(
     from fertools.datasets import protocols as library
 
     with refusals():
-        chosen = find_dataset(dataset).name if dataset else None
-        listed = [one for one in library.PROTOCOLS.values() if chosen in (None, one.dataset)]
+        chosen = [find_dataset(dataset).name] if dataset else list(DATASETS)
+        listed = [one for name in chosen for one in library.of_dataset(name).values()]
         names = {one.name for one in listed}
         across = [pair for pair in library.CROSS_DATASET if not names.isdisjoint((pair.train, pair.test))]
         if as_json:

@@ -1,31 +1,47 @@
-"""Every dataset adapter, by name, imported when it is used. To add one: write its file, name it here."""
+"""Every dataset adapter, by name, imported when it is used. To add one: write its file, name it here.
+
+Other packages add datasets by an entry point of the group `fertools.datasets`, as CONTRIBUTING.md shows.
+"""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 
 from fertools.datasets.base import Dataset, DatasetError
 
 MODULES = (
     "ckplus", "oulucasia", "rafdb", "affectnet", "bu3dfe", "mmi", "casiawebface", "fer2013", "ferplus", "jaffe", "yale",
-    "ckplus48", "ckextended", "folder",
+    "ckplus48", "ckextended", "london", "folder",
 )  # fmt: skip
 
 
+GROUP = "fertools.datasets"
+
+
 class _Datasets(Mapping[str, Dataset]):
-    """The adapters in their order; a module is called as its dataset is."""
+    """The adapters in their order, then those of other installed packages; a module is called as its dataset is."""
 
     def __getitem__(self, name: str) -> Dataset:
-        if name not in MODULES:
-            raise KeyError(name)
-        dataset: Dataset = import_module(f"fertools.datasets.{name}").DATASET
-        assert dataset.name == name
+        if name in MODULES:
+            dataset: Dataset = import_module(f"fertools.datasets.{name}").DATASET
+        else:
+            dataset = _installed()[name].load()
+        if dataset.name != name:
+            raise DatasetError(
+                f"the dataset that is installed as {name!r} calls itself {dataset.name!r}: one name, please"
+            )
         return dataset
 
     def __iter__(self) -> Iterator[str]:
-        return iter(MODULES)
+        yield from MODULES
+        yield from sorted(_installed().keys() - set(MODULES))
 
     def __len__(self) -> int:
-        return len(MODULES)
+        return sum(1 for _ in self)
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 DATASETS: Mapping[str, Dataset] = _Datasets()

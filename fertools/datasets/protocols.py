@@ -173,7 +173,8 @@ PROTOCOLS = {  # the first of a dataset is its default
             source="every image, for the identity (Yi et al. 2014); it has no expressions",
         ),
         Protocol(
-            name="all", dataset="folder", expressions=EIGHT, source="every labelled image",
+            name="london_front", dataset="london", expressions=("happiness", "neutral"), frames=(3, 8), num_images=204,
+            source="frontal photographs, neutral and smiling (DeBruine & Jones 2017); chosen here, not published",
         ),
     )
 }  # fmt: skip
@@ -203,13 +204,19 @@ CROSS_DATASET = (
 )
 
 
+def of_dataset(dataset: str) -> dict[str, Protocol]:
+    """Return the protocols of a dataset by name, the default first; of one without any, every labelled image."""
+    known = {protocol.name: protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset}
+    return known or {"all": Protocol(name="all", dataset=dataset, expressions=EIGHT, source="every labelled image")}
+
+
 def find(dataset: str, name: str | None) -> Protocol:
     """Return a dataset's protocol by name, or its default.
 
     Raises:
         ProtocolError: the dataset has no such protocol.
     """
-    known = {protocol.name: protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset}
+    known = of_dataset(dataset)
     if name is None:
         return next(iter(known.values()))
     if name not in known:
