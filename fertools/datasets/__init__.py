@@ -4,6 +4,7 @@ Other packages add datasets by an entry point of the group `fertools.datasets`, 
 """
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
@@ -57,5 +58,7 @@ def find_dataset(name: str) -> Dataset:
 
     dataset = DATASETS.get(files.dataset_name(name))
     if dataset is None:
-        raise DatasetError(f"no dataset {name!r}; known: {', '.join(DATASETS)}")
+        close = get_close_matches(files.dataset_name(name), DATASETS, 1)
+        meant = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(DATASETS)}"
+        raise DatasetError(f"no dataset {name!r}{meant}")
     return dataset

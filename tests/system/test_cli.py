@@ -53,6 +53,7 @@ def test_from_drawing_to_a_contact_sheet(tmp_path):
     ("line", "words"),
     [
         ("fertools prepare ck", ["no dataset 'ck'", *DATASETS]),
+        ("fertools prepare raf", ["no dataset 'raf'; did you mean rafdb?"]),
         ("fertools draw folder", ["cannot be drawn", "ckplus"]),
         ("fertools prepare ck+ --labels x.csv", ["has labels of its own", "fertools prepare folder"]),
         ("fertools prepare ck+ --raw {tmp}/none", ["no such folder", "Emotion", "jeffcohn.net", "fertools draw ck"]),
@@ -72,7 +73,7 @@ def test_from_drawing_to_a_contact_sheet(tmp_path):
         ("trainer fit --manifests {tmp}/manifests --set critic=x", ["critic=x", "concat, bilinear"]),
         ("trainer fit --manifests {tmp}/manifests --fold 9", ["no fold 9", "1 to 4"]),
         ("trainer fit --manifests {tmp}/manifests --fold 1 --all-folds", ["exclude each other"]),
-        ("trainer fit --manifests {tmp}/manifests --device abacus", ["no device 'abacus'", "auto"]),
+        ("trainer fit --manifests {tmp}/manifests --device abacus", ["no device 'abacus': expected auto, cpu or cuda"]),
         ("trainer report {tmp}/none", ["none has no config.json", "trainer fit"]),
         ("trainer evaluate {tmp}/none", ["none has no config.json", "trainer fit"]),
     ],

@@ -21,12 +21,13 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise TrainerError(f"no device {name!r}: expected auto, cpu or cuda, or one GPU of several, such as cuda:1")
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise TrainerError(
-            f"no device {name!r} on this machine ({str(error).splitlines()[0]}); use --device auto"
-        ) from error
+        said = str(error).splitlines()[0]
+        raise TrainerError(f"no device {name!r} on this machine ({said}); use --device auto") from error
     torch.backends.cudnn.allow_tf32 = False  # convolutions in full float32, as products are
     return torch.device(name)
 
