@@ -372,10 +372,15 @@ def write_augmented(
 
 def check_augmented(path: Path, manifest: Path, faces: pa.Table) -> None:
     """Raise ManifestError unless augmented faces are whole, and of what are training faces of their fold today."""
-    metadata = read_own(path, f"fertools augment {manifest.stem}")
-    with _in(path, f"fertools augment {manifest.stem}"):
+    command = f"fertools augment {manifest.stem} --fold {path.stem[4:].lstrip('0')}"
+    metadata = read_own(path, command)
+    try:
         check_fields(metadata, AUGMENTED_FROM, [field.path for field in AUGMENTED_FROM])
         training = parts(faces, metadata["fold"])["train"]
         source = augmented_source(manifest, metadata["fold"], training, metadata.get("whitening") is not None)
         if changed := differing(metadata["made_from"], source):
-            raise ManifestError(f"it was made of other faces ({', '.join(changed)} differ)")
+            raise ManifestError(f"made of other faces or folds ({', '.join(changed)} differ)")
+    except ManifestError as error:
+        raise ManifestError(
+            f"{path}: {error}; delete it, or make it again with the options in its metadata: {command}"
+        ) from error

@@ -166,7 +166,8 @@ def _in_order(step: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers:
             yield begun.popleft().result()
     except BrokenProcessPool as error:
         raise AugmentError(
-            "a worker process has ended before its work: most often memory is short; try fewer --workers"
+            "a worker process has ended before its work: most often memory is short, and fewer --workers help; in a "
+            "script, call augment below if __name__ == '__main__':"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

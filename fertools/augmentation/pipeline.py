@@ -60,19 +60,20 @@ class Pipeline:
             with path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise PipelineError(f"{path} cannot be read ({error.strerror}); write one with: {HOW}") from error
+            raise PipelineError(
+                f"{printable(path)} cannot be read ({error.strerror}); write one with: {HOW}"
+            ) from error
         if len(data) > MAX_BYTES:
-            raise PipelineError(f"{path} has more than {MAX_BYTES:,} bytes; a pipeline is names and numbers")
+            raise PipelineError(f"{printable(path)} has more than {MAX_BYTES:,} bytes; a pipeline is names and numbers")
         try:
-            parsed = json.loads(data)
-            pipeline = json.dumps(parsed, sort_keys=True, allow_nan=False)
-        except (ValueError, RecursionError) as error:
-            found = "nested too deeply" if isinstance(error, RecursionError) else error
-            raise PipelineError(f"{path} is no JSON ({printable(found)}); write it with: {HOW}") from error
-        try:
+            pipeline = json.dumps(json.loads(data), sort_keys=True, allow_nan=False)
             _composed(pipeline)
         except PipelineError as error:
             raise PipelineError(f"{printable(path)}: {error}") from error
+        except RecursionError as error:
+            raise PipelineError(f"{printable(path)} is nested too deeply; write it with: {HOW}") from error
+        except ValueError as error:
+            raise PipelineError(f"{printable(path)} is no JSON ({printable(error)}); write it with: {HOW}") from error
         return cls(pipeline, copies, seed)
 
     def apply(
@@ -80,7 +81,8 @@ class Pipeline:
     ) -> tuple[NDArray[np.uint8], list[str], set[str]]:
         """Return copies of faces, those of one face together, what was drawn for each, and warnings of albumentations.
 
-        A pipeline sees the whole crop, so that what it turns or moves has no invented corner; the face is cut out last.
+        A pipeline sees the whole crop, whose margin is what a face that is turned or moved a little shows at its edges;
+        the face is cut out last.
 
         Args:
             crop: how the faces are cut out.
@@ -121,7 +123,7 @@ def _augmented(composed: Any, face: NDArray[np.uint8], face_id: str) -> tuple[ND
     image = result["image"]
     if not isinstance(image, np.ndarray) or (image.shape, image.dtype) != (face.shape, face.dtype):
         raise PipelineError(
-            f"the pipeline makes {_kind(image)} of the {_kind(face)} of {printable(face_id)}; expected as many grey "
+            f"the pipeline makes a {_kind(image)} of the {_kind(face)} of {printable(face_id)}; expected as many grey "
             "levels: leave out what crops, resizes, normalises or converts"
         )
     drawn = [
@@ -132,6 +134,8 @@ def _augmented(composed: Any, face: NDArray[np.uint8], face_id: str) -> tuple[ND
 
 
 def _kind(image: Any) -> str:
+    if not isinstance(image, np.ndarray):
+        return type(image).__name__
     return f"{image.dtype} image of {' x '.join(map(str, image.shape))}"
 
 

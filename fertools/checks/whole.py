@@ -108,7 +108,11 @@ def _of_folds(manifest: Path, faces: pa.Table) -> Iterator[Check]:
 
 def _of_augmented(manifest: Path, faces: pa.Table) -> Iterator[Check]:
     for path in sorted(files.augmented_path(manifest, 1).parent.glob("fold*.parquet")):
-        yield path, "fertools augment", partial(files.check_augmented, path, manifest, faces)
+        yield (
+            path,
+            f"fertools augment --fold {path.stem[4:].lstrip('0')}",
+            partial(files.check_augmented, path, manifest, faces),
+        )
 
 
 def _of_groups(manifest: Path) -> Iterator[Check]:
