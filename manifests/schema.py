@@ -86,9 +86,7 @@ AUGMENTED = pa.schema(
         _field(
             "parameters", pa.string(), "JSON of what was done to it, with the numbers that were drawn", nullable=False
         ),
-        _field(
-            "image", IMAGE, "augmented face, the size that a network sees; a PGM or PPM file", "uint8", nullable=False
-        ),
+        _field("image", IMAGE, "augmented face, of the size that a network sees: a PGM or PPM file", "uint8"),
     ]
 )
 WHITENED = _field(  # a last column of augmented faces, where it was asked for
