@@ -28,6 +28,7 @@ Written by `make docs` from [manifests/schema.py](../manifests/schema.py). Files
     manifests/ckplus.faces/part-00000.parquet   the crops of the same rows, in order     fertools prepare
     manifests/ckplus.pairs.parquet              same-expression pairs a fold and epoch   fertools make-folds
     manifests/ckplus.whitening/fold03.parquet   statistics of a training part (zca)      fertools make-folds
+    manifests/ckplus.augmented/fold03.parquet   training faces augmented, for others     fertools augment
     manifests/ckplus.crops/*.uint8              faces too many for the device, streamed  trainer; may be deleted
 
 ```python
@@ -46,8 +47,8 @@ Image.open(io.BytesIO(faces["image"][0]["bytes"])).show()
 What changes apart lies apart. Folds and groups are columns of the rows' file, which is small and written anew at once.
 The crops are written once, at most {part_rows:,} a part in row groups of {row_group:,}; a part whose faces are the same
 stays as it is. The rows' file records of each part its name, rows, sha256 and the hash of its column `face_id`, and
-crops that are not those of the rows are refused. Pairs and whitening record the hashes of what they were made from. A
-run of `trainer` records those of what it read: crops, pairs, whitening, and the columns {columns}.
+crops that are not those of the rows are refused. Pairs, whitening and augmented faces record the hashes of what they
+were made from. A run of `trainer` records those of what it read: crops, pairs, whitening, and the columns {columns}.
 It is refused where one of these differs, by its name, and for nothing else.
 
 `fertools export --format hf --pixels` writes rows and crops as one file, as Hugging Face datasets reads it.
@@ -73,6 +74,14 @@ network sees. The margin is there so that a face turned by up to 15 degrees has 
 
 ## Whitening statistics of one fold
 {whitening}
+
+## One row an augmented face
+{augmented}
+
+`whitened` is there with `--whiten` only. The file's metadata says, as JSON, `made_from` (hashes of the crops, of the
+training rows of `fold`, and of the statistics), `pipeline` and `pipeline_sha256` (of that JSON, keys in order),
+`copies`, `seed`, `crop`, `whitening` and the versions of `libraries`. After another `make-folds` it may hold what are
+test faces now: `fertools verify --manifest ck+` names it then.
 """
 
 
@@ -203,6 +212,7 @@ def pages() -> dict[Path, str]:
         crops=table(schema.CROPS), part_rows=crops.PART_ROWS, row_group=schema.ROW_GROUP,
         columns=", ".join(schema.PAIRED),
         pairs=table(schema.PAIRS), whitening=table(schema.WHITENING),
+        augmented=table(schema.AUGMENTED.append(schema.WHITENED)),
     )  # fmt: skip
     commands = [
         subprocess.run(

@@ -54,7 +54,12 @@ def main() -> None:
     height, width = frame.shape
     middle = frame[:, (width - height) // 2 : (width + height) // 2]
     first = [Cell(middle, "a frame"), Cell(crop[margin:-margin, margin:-margin], "its face, aligned")]
-    strip = [Row("of fertools", [*first, *(Cell(variants[number], names[number]) for number in shown)])]
+    strip = [
+        Row(
+            "the face, and five\nof its 14 variants",
+            [*first, *(Cell(variants[number], names[number]) for number in shown)],
+        )
+    ]
     for code, name in CODES.items():
         found = near.nearest(code, outputs.codes[code][chosen])
         cells = [

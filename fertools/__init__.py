@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fertools.augmentation.augment import Made
     from fertools.checks.audit import Report
     from fertools.faces.detector import Face
     from fertools.folds.make_folds import Fold
     from fertools.preparation.prepare import Summary
 
-__all__ = ["audit", "find_faces", "make_folds", "prepare"]
+__all__ = ["audit", "augment", "find_faces", "make_folds", "prepare"]
 
 
 def prepare(
@@ -84,6 +85,33 @@ def audit(dataset: str, manifests: str | Path = "manifests", *, folds: Sequence[
     from manifests import files
 
     return library.audit(files.find(Path(manifests), [dataset])[0], folds=folds)
+
+
+def augment(
+    dataset: str, fold: int = 1, manifests: str | Path = "manifests", *, pipeline: str | Path | None = None,
+    copies: int = 1, seed: int = 0, whiten: bool = False, workers: int = 1,
+) -> "Made":  # fmt: skip
+    """Write the augmented training faces of a fold, as manifests/<dataset>.augmented/fold<fold>.parquet.
+
+    Args:
+        dataset: a prepared one, with folds.
+        fold: that tests, from 1.
+        manifests: where its manifest is.
+        pipeline: a file of JSON, of albumentations.to_dict; null: the 14 variants that `trainer` shows.
+        copies: of each face, of a pipeline.
+        seed: of what a pipeline draws.
+        whiten: also write the images as the fold's whitening makes them.
+        workers: processes of a pipeline; more than one only below `if __name__ == "__main__":`.
+
+    Raises:
+        FertoolsError: a pipeline that cannot be read, or does not make faces of faces.
+        ManifestError: no manifest or fold, or it cannot be written.
+    """
+    from fertools.augmentation import augment as library
+    from manifests import files
+
+    how = library.chosen(None, Path(pipeline) if pipeline else None, copies, seed)
+    return library.augment(files.find(Path(manifests), [dataset])[0], fold, how, whiten=whiten, workers=workers)
 
 
 def find_faces(photo: str | Path, device: str = "cpu") -> "list[Face]":

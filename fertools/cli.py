@@ -356,6 +356,53 @@ def make_folds(
 
 
 @app.command()
+def augment(
+    dataset: DatasetName,
+    fold: Annotated[int, typer.Option(min=1, help="Augment the training faces of this fold.")] = 1,
+    variants: Annotated[
+        int | None, typer.Option(help="The 14 variants that trainer shows of a face.", show_default="14")
+    ] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(help="Instead: a pipeline of albumentations (to_dict), as JSON.", show_default="none")
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option(min=1, help="Copies of each face, of a pipeline.", show_default="1")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of a pipeline.")] = 0,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="Also write grey faces of 112 px as the fold's whitening makes them.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes of a pipeline.", show_default="one per core")
+    ] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Write the augmented training faces of a fold as a file, for trainers other than ours.
+
+    They are at manifests/<dataset>.augmented/fold01.parquet. `trainer` needs no such file: it augments on the device.
+    The same options a second time do nothing.
+
+    Example: fertools augment ck+ --fold 3
+
+    Example: fertools augment ck+ --pipeline pipeline.json --copies 5
+    """
+    from manifests import files
+
+    with refusals(interrupted="nothing was written"):
+        (manifest,) = files.find(manifests_dir, [dataset])
+        from fertools.augmentation import augment as library
+
+        how = library.chosen(variants, pipeline, copies, seed)
+        workers = workers or (os.cpu_count() or 1 if pipeline else 1)
+        with progress_bar(f"augmenting {manifest.stem}") as progress:
+            made = library.augment(manifest, fold, how, whiten=whiten, workers=workers, progress=progress)
+        for note in made.notes:
+            typer.echo(f"note: {printable(note, 1000)}", err=True)
+        say(json.dumps(dataclasses.asdict(made)) if as_json else library.describe(made))
+
+
+@app.command()
 def protocols(
     dataset: Annotated[str | None, typer.Argument(help="Only of this dataset.", show_default="all")] = None,
     as_json: AsJson = False,

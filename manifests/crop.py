@@ -66,7 +66,10 @@ class Crop:
     @property
     def header(self) -> bytes:
         """What stands before the pixels in a file."""
-        return f"P{6 if self.color == 'rgb' else 5} {self.stored} {self.stored} 255\n".encode()
+        return self._header(self.stored)
+
+    def _header(self, side: int) -> bytes:
+        return f"P{6 if self.color == 'rgb' else 5} {side} {side} 255\n".encode()
 
     @property
     def num_bytes(self) -> int:
@@ -93,6 +96,11 @@ class Crop:
         """Return a crop's pixels, of this `shape`, as the bytes of a PGM or PPM file."""
         assert pixels.shape == self.shape and pixels.dtype == np.uint8
         return self.header + pixels.tobytes()
+
+    def encode_face(self, pixels: NDArray[np.uint8]) -> bytes:
+        """Return a face's pixels, without the margin of its crop, as the bytes of a PGM or PPM file."""
+        assert pixels.shape == (self.face, self.face, *self.shape[2:]) and pixels.dtype == np.uint8
+        return self._header(self.face) + pixels.tobytes()
 
     def decode(self, images: pa.ChunkedArray | pa.Array) -> NDArray[np.uint8]:
         """Return the pixels of an image column: (rows, *shape). The bytes are copied once.

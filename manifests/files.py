@@ -2,7 +2,8 @@
 
 `manifests/ckplus.parquet` holds one row a face; `ckplus.faces/` their crops (see `faces.py`); `ckplus.pairs.parquet`
 the same-expression pairs of every fold and epoch; `ckplus.whitening/fold03.parquet` the statistics fitted on the
-training part of fold 3. Pairs and whitening say by hash what they were made from.
+training part of fold 3, `ckplus.augmented/fold03.parquet` its faces augmented. Each of these says by hash what it was
+made from.
 """
 
 import hashlib
@@ -21,15 +22,19 @@ from manifests import faces as crops
 from manifests.crop import Crop, crop_of
 from manifests.errors import ManifestError
 from manifests.faces import PART_ROWS, Part, prepare, write_part
+from manifests.fields import check_fields
 from manifests.parquet import again, atomic_parquet, read_table
 from manifests.parquet import read_metadata as read_own
-from manifests.provenance import column_hashes, column_sha256, differing
+from manifests.provenance import column_hashes, column_sha256, differing, file_sha256
 from manifests.schema import (
+    AUGMENTED,
+    AUGMENTED_FROM,
     FACES,
     PAIRED,
     PAIRS,
     ROW_GROUP,
     ROWS,
+    WHITENED,
     WHITENING,
     check_columns,
     check_metadata,
@@ -60,6 +65,11 @@ def pairs_path(manifest: Path) -> Path:
 def whitening_path(manifest: Path, fold: int) -> Path:
     """Return where the whitening statistics of one fold of a manifest lie."""
     return manifest.with_suffix(".whitening") / f"fold{fold:02d}.parquet"
+
+
+def augmented_path(manifest: Path, fold: int) -> Path:
+    """Return where the augmented training faces of one fold of a manifest lie."""
+    return manifest.with_suffix(".augmented") / f"fold{fold:02d}.parquet"
 
 
 def find(manifests: Path, datasets: Sequence[str] | None = None) -> list[Path]:
@@ -156,7 +166,7 @@ def write(tables: Iterable[pa.Table], manifest: Path, metadata: Mapping[str, Any
             rows.append(group.drop_columns("image"))
             yield group
 
-    groups = enumerate(_row_groups(tables))
+    groups = enumerate(_row_groups(tables, FACES))
     for index, of_part in groupby(groups, lambda numbered: numbered[0] * ROW_GROUP // PART_ROWS):
         written.append(write_part(manifest, index, noted(of_part), crop))
     write_rows(pa.concat_tables(rows), manifest, metadata, written)
@@ -199,8 +209,8 @@ def _check_parts(rows: pa.Table, recorded: Sequence[Part], manifest: Path) -> No
         raise ManifestError(f"{manifest}: {len(rows)} rows, {first} crops; prepare it again: {prepare(manifest)}")
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    waiting = FACES.empty_table()
+def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting = schema.empty_table()
     for table in tables:
         waiting = pa.concat_tables([waiting, table])
         while len(waiting) >= ROW_GROUP:
@@ -242,7 +252,7 @@ def read_images(manifest: Path, rows: NDArray[np.integer[Any]], crop: Crop | Non
     return pixels
 
 
-# --- pairs and whitening
+# --- pairs, whitening, augmented faces
 
 
 def _make_folds(manifest: Path) -> str:
@@ -338,3 +348,39 @@ def read_whitening(
         check_whitening(table, metadata)
     vectors = np.stack(table["vector"].to_numpy()).astype(np.float32)
     return vectors[0], vectors[1:], table["variance"].to_numpy()[1:], metadata
+
+
+def augmented_source(
+    manifest: Path, fold: int, training: NDArray[np.integer[Any]], whitened: bool = False
+) -> dict[str, str]:
+    """Return the hashes of what augmented faces are made from: crops, rows of them, and a file of whitening, if any."""
+    statistics = whitening_path(manifest, fold)
+    own = {"whitening": file_sha256(statistics)} if whitened and statistics.exists() else {}
+    return whitening_source(manifest, training) | own
+
+
+def write_augmented(
+    tables: Iterable[pa.Table], manifest: Path, fold: int, metadata: Mapping[str, Any], whitened: bool = False
+) -> None:
+    """Write the augmented training faces of one fold, from tables of any length, in row groups of 1,000 images."""
+    schema = AUGMENTED.append(WHITENED) if whitened else AUGMENTED
+    with atomic_parquet(augmented_path(manifest, fold), schema, metadata) as writer:
+        for group in _row_groups(tables, schema):
+            check_columns(group, schema)
+            writer.write_table(group.combine_chunks())
+
+
+def check_augmented(path: Path, manifest: Path, faces: pa.Table) -> None:
+    """Raise ManifestError unless augmented faces are whole, and of what are training faces of their fold today."""
+    command = f"fertools augment {manifest.stem} --fold {path.stem[4:].lstrip('0')}"
+    metadata = read_own(path, command)
+    try:
+        check_fields(metadata, AUGMENTED_FROM, [field.path for field in AUGMENTED_FROM])
+        training = parts(faces, metadata["fold"])["train"]
+        source = augmented_source(manifest, metadata["fold"], training, metadata.get("whitening") is not None)
+        if changed := differing(metadata["made_from"], source):
+            raise ManifestError(f"made of other faces or folds ({', '.join(changed)} differ)")
+    except ManifestError as error:
+        raise ManifestError(
+            f"{path}: {error}; delete it, or make it again with the options in its metadata: {command}"
+        ) from error

@@ -68,7 +68,7 @@ def manifest_writer(manifest: Path) -> Iterator[None]:
         if outermost:
             for name in (f"{manifest.stem}.*", f".{manifest.stem}.*"):
                 remove_leftovers(manifest.parent, name)
-            for beside in ("faces", "whitening", "embeddings"):
+            for beside in ("faces", "whitening", "augmented", "embeddings"):
                 remove_leftovers(manifest.with_suffix(f".{beside}"))
         yield
 

@@ -79,6 +79,19 @@ WHITENING = pa.schema(
         _field("vector", pa.list_(pa.float32()), "one value a pixel, row by row", "grey level, 0 to 1", nullable=False),
     ]
 )
+AUGMENTED = pa.schema(
+    [
+        _field("face_id", pa.string(), "of the training face in the manifest", nullable=False),
+        _field("copy", pa.int16(), "number of the image among those of its face, from 0", nullable=False),
+        _field(
+            "parameters", pa.string(), "JSON of what was done to it, with the numbers that were drawn", nullable=False
+        ),
+        _field("image", IMAGE, "augmented face, of the size that a network sees: a PGM or PPM file", "uint8"),
+    ]
+)
+WHITENED = _field(  # a last column of augmented faces, where it was asked for
+    "whitened", pa.list_(pa.float32()), "image as the fold's whitening makes it, row by row", nullable=False
+)
 
 
 _PART = re.compile(r"part-\d{5}\.parquet")
@@ -101,6 +114,7 @@ NUMBERS = (
     Field("tail", "a number from 0", lambda value: isinstance(value, float) and 0 <= value < math.inf),
     Field("epsilon", "a number above 0", lambda value: isinstance(value, float) and 0 < value < math.inf),
 )  # of whitening
+AUGMENTED_FROM = (whole("fold", 1, 126), mapping("made_from"))  # what augmented faces say of themselves
 
 
 def check_metadata(metadata: Mapping[str, Any], required: Iterable[str] = ()) -> None:

@@ -35,13 +35,13 @@ class Wholeness:
 
 
 def examine(manifest: Path, progress: Progress = lambda *_: None) -> Wholeness:
-    """Read a manifest, its crops, pairs, whitening and embeddings; name what is damaged."""
+    """Read a manifest, its crops, pairs, whitening, augmented faces and embeddings; name what is damaged."""
     try:
         faces = files.read(manifest)
     except ManifestError as error:  # without rows nothing beside them can be judged
         found = [Damage(file=str(manifest), found=str(error), command=crops.prepare(manifest))]
         return Wholeness(manifest=str(manifest), files=1, rows=None, damage=found)
-    checks = [*_of_crops(manifest), *_of_folds(manifest, faces), *_of_groups(manifest)]
+    checks = [*_of_crops(manifest), *_of_folds(manifest, faces), *_of_augmented(manifest, faces), *_of_groups(manifest)]
     damage = []
     for done, (path, command, check) in enumerate(checks, 1):
         try:
@@ -104,6 +104,15 @@ def _of_folds(manifest: Path, faces: pa.Table) -> Iterator[Check]:
     for fold in numbers if metadata.get("whitening", {}).get("kind") == "zca" else ():
         path = files.whitening_path(manifest, fold)
         yield path, "fertools make-folds", partial(files.read_whitening, manifest, fold, faces)
+
+
+def _of_augmented(manifest: Path, faces: pa.Table) -> Iterator[Check]:
+    for path in sorted(files.augmented_path(manifest, 1).parent.glob("fold*.parquet")):
+        yield (
+            path,
+            f"fertools augment --fold {path.stem[4:].lstrip('0')}",
+            partial(files.check_augmented, path, manifest, faces),
+        )
 
 
 def _of_groups(manifest: Path) -> Iterator[Check]:

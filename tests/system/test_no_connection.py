@@ -32,11 +32,13 @@ def test_no_command_needs_a_connection(reached, drawn_raw, drawn_manifest, tmp_p
     draw(tmp_path / "raw", 4, seed=0, workers=1, dataset="affectnet")
     where, manifests = ("--manifests", drawn_manifest.parent), tmp_path / "manifests"
     run = fit(run_spec(drawn_manifest, "resnet", "epochs=1"), tmp_path / "runs", CPU, silent).folder
-    photo = next(drawn_raw.rglob("*.png"))
+    photo, pipeline = next(drawn_raw.rglob("*.png")), tmp_path / "pipeline.json"
+    pipeline.write_text('{"transform": {"__class_fullname__": "HorizontalFlip", "p": 0.5}}')
     for app, *words in (
         (fertools.cli.app, "prepare", "affectnet", "--raw", tmp_path / "raw", "--manifests", manifests,
          "--landmarks", "published", "--workers", 1),
         (fertools.cli.app, "make-folds", "--num-folds", 3, "--manifests", manifests),
+        (fertools.cli.app, "augment", "affectnet", "--manifests", manifests, "--pipeline", pipeline, "--workers", 1),
         (fertools.cli.app, "verify", "--manifest", "ckplus", *where),
         (fertools.cli.app, "diff", "ckplus", "ckplus", *where),
         (fertools.cli.app, "export", "ckplus", "--format", "hf", "--out", tmp_path / "out", *where),

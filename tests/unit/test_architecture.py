@@ -13,6 +13,7 @@ LAYERS = [  # from the ground up; what stands on one line does not import one an
     "fertools.inputs",
     "fertools.faces fertools.datasets fertools.folds",
     "fertools.preparation fertools.checks fertools.export fertools.drawn",
+    "fertools.augmentation",
     "fertools.cli fertools",
     "trainer.errors",
     "trainer.runs",

@@ -56,7 +56,7 @@ def _attempt(step: Step, workers: int, chunks: Sequence[Chunk], alone: bool) -> 
 
 def _worker() -> ProcessPoolExecutor:
     """Return one process, so that one which dies takes one chunk with it; it is started by what it is given first."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
 
 
 def _submit(worker: ProcessPoolExecutor, step: Step, chunk: Chunk) -> Future[Result]:
@@ -68,7 +68,8 @@ def _submit(worker: ProcessPoolExecutor, step: Step, chunk: Chunk) -> Future[Res
         return future
 
 
-def _start() -> None:
+def start_worker() -> None:
+    """Make a process a worker: of one thread, deaf to Ctrl-C, and ended when its parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: chunks in work are finished
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
