@@ -4,7 +4,6 @@ albumentations is an extra, and imported here alone, once a pipeline is asked fo
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -218,8 +217,6 @@ def _known(library: Any) -> set[str]:
 
 def _albumentations() -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer version
-    if importlib.util.find_spec("albumentations") is None:
-        raise PipelineError("--pipeline needs albumentations; install it: pip install 'fertools[augment]'")
     import albumentations
 
     return albumentations

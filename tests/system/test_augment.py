@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import shutil
@@ -268,15 +267,6 @@ def test_a_pipeline_that_needs_colour_says_so_of_grey_faces(manifest, written):
     how = Pipeline.read(written({"__class_fullname__": "RandomRain", "p": 1.0}))
     with pytest.raises(PipelineError, match="fails on the uint8 image of 144 x 144 of set/.*3-channel"):
         augment(manifest, 1, how)
-
-
-def test_without_albumentations_the_command_says_what_to_install(manifest, tmp_path, monkeypatch):
-    path, find = tmp_path / "other.json", importlib.util.find_spec
-    path.write_text('{"transform": {"__class_fullname__": "NoOp", "p": 0.5}}')
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "albumentations" else find(name))
-    result = run(manifest, "--pipeline", path)
-    assert result.exit_code == 1 and "pip install 'fertools[augment]'" in result.stderr
-    assert run(manifest).exit_code == 0  # the 14 variants do without
 
 
 # --- whitening
