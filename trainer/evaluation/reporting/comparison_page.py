@@ -12,8 +12,8 @@ from trainer.evaluation.reporting import comparison, tables
 from trainer.evaluation.reporting.budgets import COLUMNS, Budget, budget_of, cells, mark, notes
 from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.comparison_figures import dots, forest
+from trainer.evaluation.reporting.drawing import svg
 from trainer.evaluation.reporting.pages import data_uri, render
-from trainer.evaluation.reporting.run_report import svg
 from trainer.runs.atomic import write_whole
 from trainer.runs.made_by import made_by
 from trainer.runs.run import Run
