@@ -13,6 +13,7 @@ TEXT, QUIET, LINE, GROUND, ACCENT = "#1b1f24", "#57606a", "#d8dee4", "#fefefe", 
 VARIABLES = {TEXT: "--text", QUIET: "--quiet", LINE: "--line", GROUND: "--ground", ACCENT: "--accent"}
 COLOURS = ("#3b82c4", "#e08214", "#2f9e6e", "#d6456b", "#8e6bc9", "#8c7a2f", "#1fa3b5", "#b0578d")  # on white and black
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # no group is told by its colour alone
+WIDTH = 3.6  # inches: as wide as a telephone, so that nothing is scaled down there
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "fertools", "font.size": 9, "text.parse_math": False, "text.color": TEXT,
     "figure.facecolor": GROUND, "axes.facecolor": "none", "axes.edgecolor": QUIET, "axes.labelcolor": TEXT,

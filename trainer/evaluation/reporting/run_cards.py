@@ -23,7 +23,9 @@ def percent(share: float | None) -> str:
 
 def number(value: float | None) -> str:
     """Return a number with three decimals; a dash where it is not defined."""
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # + 0.0: there is no minus zero
 
 
 # --- does it read expressions?

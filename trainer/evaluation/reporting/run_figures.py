@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.metrics.retrieval import cosine_similarities
-from trainer.evaluation.reporting.drawing import ACCENT, COLOURS, LINE, MARKERS, QUIET, pyplot
+from trainer.evaluation.reporting.drawing import ACCENT, COLOURS, LINE, MARKERS, QUIET, WIDTH, pyplot
 from trainer.evaluation.reporting.score_rows import CODES
 
 NOT_DRAWN = ("stage", "epoch", "seconds", "note")
@@ -16,8 +16,8 @@ LABELS = {  # with units; of other quantities it is their objective's
     "nats": "information\n(nats, at least)",
     "classification": "cross-entropy\n(nats)",
 }
-MOST_CODES = 160  # faces of a map: exact t-SNE takes the square of it, here about a second
-ITERATIONS = 500
+MOST_CODES = 128  # faces of a map: exact t-SNE takes the square of it, here about a second
+ITERATIONS = 400
 
 Drawn = list[tuple[str, Any]]  # what a figure shows in words, and the figure
 
@@ -43,7 +43,7 @@ def kept_epoch(rows: Sequence[dict[str, Any]]) -> int | None:
 def _stage_curves(stage: str, rows: Sequence[dict[str, Any]]) -> tuple[str, Any]:
     names = sorted((key for key in rows[0] if key not in NOT_DRAWN), key=lambda name: name != "validation_accuracy")
     figure, axes = pyplot().subplots(
-        len(names), 1, figsize=(3.9, 0.55 + 1.05 * len(names)), sharex=True, squeeze=False, layout="constrained"
+        len(names), 1, figsize=(WIDTH, 0.55 + 1.05 * len(names)), sharex=True, squeeze=False, layout="constrained"
     )
     epochs, kept = [row["epoch"] + 1 for row in rows], kept_epoch(rows)
     for axis, name in zip(axes[:, 0], names, strict=True):
@@ -66,7 +66,7 @@ def _stage_curves(stage: str, rows: Sequence[dict[str, Any]]) -> tuple[str, Any]
 def reliability(calibration: dict[str, Any]) -> Any:
     """Return how often predictions are right against how sure they are, a dot a bin of equal mass."""
     bins = calibration["reliability"]
-    figure, axis = pyplot().subplots(figsize=(3.9, 3.3), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(WIDTH, 3.3), layout="constrained")
     axis.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1, label="as often right as sure")
     confidence, accuracy = ([one[key] for one in bins] for key in ("confidence", "accuracy"))
     axis.vlines(confidence, confidence, accuracy, color=LINE, linewidth=2)
@@ -141,7 +141,7 @@ def code_map(title: str, positions: NDArray[np.float32], labels: NDArray[Any], l
         labels: (faces,).
         legend: whether to name the labels.
     """
-    figure, axis = pyplot().subplots(figsize=(3.9, 3.4 if not legend else 3.9), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(WIDTH, 3.4 if not legend else 3.9), layout="constrained")
     names = np.unique(labels)
     for number, name in enumerate(names):
         colour, marker = COLOURS[number % 8], MARKERS[(number + (0 if legend else number // 8)) % 8]

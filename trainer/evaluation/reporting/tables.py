@@ -16,6 +16,7 @@ LEGEND = (
     "Ours: mean ± sample standard deviation over runs, then the 95 % interval: of an accuracy over people drawn anew "
     "(faces, where nobody is named), of anything else over three runs or more."
 )
+COUNTED_LEGEND = "Mean ± sample standard deviation over runs."
 DRAWN_NOTE = f"{MARK} drawn faces, not the dataset"
 
 
@@ -165,7 +166,9 @@ def _layout(table: Table, escape: Callable[[str], str], break_line: str) -> tupl
 def notes_of(table: Table) -> list[str]:
     """Return the sentences below a table: what its signs mean, its own, and what made it."""
     shown = [cell for row in table.rows for cell in row.cells]
-    notes = [LEGEND] if any(cell.mean is not None for cell in shown) else []
+    measured = {column.counted for row in table.rows for cell, column in zip(row.cells, table.columns, strict=True)
+                if cell.mean is not None}  # fmt: skip
+    notes = [LEGEND if False in measured else COUNTED_LEGEND] if measured else []
     notes += [DRAWN_NOTE] if any(cell.drawn for cell in shown) else []
     return [*notes, *table.notes, *([made_text(table.made)] if table.made else [])]
 
