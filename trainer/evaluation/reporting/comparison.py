@@ -16,10 +16,10 @@ from trainer.evaluation.metrics.statistics import (
     paired_bootstrap,
 )
 from trainer.evaluation.reporting.budgets import budget_of
-from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.fairness_rows import over_runs, over_runs_text
 from trainer.evaluation.reporting.known_people import over
 from trainer.evaluation.reporting.score_rows import CODES
+from trainer.evaluation.reporting.tables import FEWEST_RUNS
 from trainer.runs.run import Run, RunError
 
 REQUIRED = ("codes", *(f"classification.{name}" for name in ("accuracy", "macro_f1", "correct", "faces")))

@@ -10,7 +10,6 @@ import numpy as np
 
 from trainer.evaluation.reporting import comparison, tables
 from trainer.evaluation.reporting.budgets import COLUMNS, Budget, budget_of, cells, mark, notes
-from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.comparison import COMPARED
 from trainer.evaluation.reporting.comparison_figures import dots, forest
 from trainer.evaluation.reporting.drawing import inline, svg
@@ -85,7 +84,7 @@ def page(
         forests=[figure for own in of_datasets.values() for figure in _forests(own)], undefined=undefined,
         table=table_html, budgets=tables.to_html(budget_table(groups)), by_group=comparison.by_group_texts(every_run),
         comparisons=[*map(comparison.comparison_text, compared), *comparison.cautions(every_run)],
-        links=links, made=tables.made_text(made_by({}, provenances)), fewest=FEWEST_RUNS,
+        links=links, made=tables.made_text(made_by({}, provenances)), fewest=tables.FEWEST_RUNS,
     )  # fmt: skip
 
 
