@@ -35,9 +35,7 @@ def judged_quickly():
         patch.setattr(leaks, "PROBE_PERMUTATIONS", 2)
         patch.setattr(leaks, "INFORMATION_PERMUTATIONS", 1)
         patch.setattr(dependence, "NUM_PERMUTATIONS", 10)
-        patch.setattr(run_report, "_curves", lambda _: None)
-        patch.setattr(run_report, "_confusion", lambda _: None)
-        patch.setattr(run_report, "svg", lambda _: "<svg></svg>")
+        patch.setattr(run_report, "_figures", lambda *_: {"curves": [], "reliability": [], "codes": []})
         yield
 
 

@@ -9,7 +9,7 @@ from small_runs import CPU, run_spec, silent
 from manifests import files
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import _labels, examine, judge_elsewhere, load
-from trainer.evaluation.reporting import run_report
+from trainer.evaluation.reporting import score_rows
 from trainer.runs.run import RunError
 from trainer.training.fit import fit
 
@@ -77,7 +77,7 @@ def test_a_face_of_nobody_known_stands_for_itself():
 def test_an_official_split_in_which_nobody_is_named_is_judged_by_expressions(patterns, tmp_path):
     manifest = official_of_nobody(patterns, tmp_path / "set.parquet")
     run = fit(run_spec(manifest, "resnet"), tmp_path / "runs", CPU, silent)
-    lines = run_report.text(run.read_json("scores.json")).splitlines()
+    lines = score_rows.text(run.read_json("scores.json")).splitlines()
     assert any("of 12;" in line for line in lines)
     assert any("identity read from E" in line and "needs people who are named" in line for line in lines)
     assert (

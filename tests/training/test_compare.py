@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from html_pages import check_page
 from small_runs import CPU, silent
 
 from trainer.errors import TrainerError
@@ -70,9 +71,10 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     assert {path.suffix for path in tmp_path.glob("compare.*")} == {".json", ".md", ".html", ".tex"}
     assert tables.from_json((tmp_path / "compare.json").read_text()) == table
     page = (tmp_path / "compare.html").read_text()
-    assert (
-        page.startswith("<!doctype html>") and page.count("data:image/svg+xml") == 5
-    )  # four scores and the differences
+    shown = check_page(page).alternatives
+    assert [words.partition(" of each run")[0] for words in shown[:2]] == ["accuracy", "identity told apart by E, AUC"]
+    assert len(shown) == 6 and all("less that of resnet: resnet_island" in words for words in shown[2:])
+    assert all("no interval" in words for words in shown[2:])  # of two pairs there is none
     assert all(f'href="runs/{name}/report.html"' in page for name in names)
 
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from html_pages import check_page
 from manifest_files import copy_manifest
 from small_runs import CPU, silent
 
@@ -81,7 +82,8 @@ def test_a_table_runs_what_is_missing_once_and_sets_printed_beside_measured(grid
                   ["classification"]["accuracy"] for fold in (1, 2)]  # fmt: skip
     assert found.mean == pytest.approx(np.mean(accuracies)) and found.runs == 2
     assert (found.printed, found.drawn, found.verdict) == (0.995, True, "not comparable: drawn faces")
-    assert found.interval[0] <= found.mean <= found.interval[1]
+    assert found.interval_over == "people" and 0 <= found.interval[0] <= found.mean <= found.interval[1] <= 1
+    assert rows["ckplus: plain"][1].mean is not None and rows["ckplus: plain"][1].interval is None  # of two runs
     absent = rows["rafdb: plain"][0]
     assert absent.mean is None and "a licensed copy of rafdb" in absent.needs
     assert rows[another][0].printed == 0.98 and rows[another][0].quoted
@@ -89,7 +91,10 @@ def test_a_table_runs_what_is_missing_once_and_sets_printed_beside_measured(grid
     assert written == {".json", ".md", ".tex"}
     assert tables.from_json((tmp_path / "out" / "dice-fer" / "table1.json").read_text()) == table
     page = (tmp_path / "out" / "dice-fer.html").read_text()
-    assert page.startswith("<!doctype html>") and "<title>DICE-FER" in page and "Not run here: 2 rows" in page
+    check_page(page)
+    assert "<title>DICE-FER" in page and "Not run here: 2 rows" in page
+    assert page.index("ckplus: plain") < page.index("<summary>Not run here") < page.index("rafdb: plain")
+    assert "printed 99.50" in page and "dice-fer/table1: 2 of 4 rows run, on drawn faces" in page
     assert table.made["runs"]["number"] == 4 and table.made["code"] and table.made["options"]["folds"] == "1,2"
     assert all(table.made[name] for name in ("date", "processor", "threads"))
     assert "Encoders start at random: no pre-trained weights." in table.notes[0]
@@ -153,7 +158,8 @@ def test_a_figure_is_drawn_from_its_runs(name, grid, tmp_path):
     paper_tables.write(name, item, one, tmp_path / "out")
     picture = (tmp_path / "out" / f"{name}.svg").read_text()
     assert picture.startswith("<svg") and len(picture) > 5000 and "Written on" in picture
-    assert (tmp_path / "out" / f"{name.partition('/')[0]}.html").read_text().count("data:image/svg+xml") == 1
+    page = check_page((tmp_path / "out" / f"{name.partition('/')[0]}.html").read_text())
+    assert page.tags.count("svg") == 1 and page.alternatives[0].startswith(item.title)
 
 
 def test_the_first_protocol_of_a_table_is_its_papers_own():

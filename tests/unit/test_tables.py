@@ -145,11 +145,29 @@ def test_latex_takes_no_line_for_the_argument_of_a_line_break():
         ({"mean": 0.9, "runs": 3}, "mean 0.9 with spread None of 3 runs"),
         ({"mean": 0.9}, "mean 0.9 with spread None of 0 runs"),
         ({"mean": 0.9, "spread": 0.1, "runs": 1}, "one run has no spread"),
+        (
+            {"mean": 0.9, "spread": 0.1, "runs": 2, "interval": (-1.14, 1.13)},
+            r"interval \(-1.14, 1.13\) over 2 runs; it takes 3",
+        ),
     ],
 )
 def test_a_bare_value_is_refused(values, words):
     with pytest.raises(ValueError, match=words):
         Cell(**values)
+
+
+def test_an_interval_over_two_runs_that_an_earlier_version_wrote_is_left_out_and_one_over_people_is_kept():
+    of_people = Cell(mean=0.9, spread=0.1, runs=2, interval=(0.8, 1.0), interval_over="people")
+    written = to_json(one(of_people))
+    assert from_json(written).rows[0].cells == (of_people,)
+    (read,) = from_json(written.replace('"people"', '"runs"')).rows[0].cells
+    assert read.interval is None and (read.mean, read.runs) == (0.9, 2)
+
+
+def test_what_is_counted_speaks_of_no_interval():
+    counted = replace(TABLE.columns[0], name="steps", percent=False, counted=True)
+    text = to_html(one(Cell(mean=10.0, spread=1.0, runs=2), counted))
+    assert "interval" not in text and "Mean ± sample standard deviation over runs." in text
 
 
 def test_a_stand_in_cannot_reproduce():

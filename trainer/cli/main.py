@@ -167,7 +167,7 @@ def fit(
 
 def print_runs(result: "FitResult", as_json: bool) -> None:
     """Print the scores of each run, then of all; with --json, also the errors of failed ones."""
-    from trainer.evaluation.reporting import comparison_page, run_report
+    from trainer.evaluation.reporting import comparison_page, score_rows
     from trainer.methods.pretrained import key_layouts
     from trainer.runs.run import Run
 
@@ -181,7 +181,7 @@ def print_runs(result: "FitResult", as_json: bool) -> None:
         typer.echo(f"{run.folder}{' was finished already' if run.folder.name in result.finished else ''}")
         if weights := run.read_json("provenance.json").get("encoder_weights"):
             typer.echo(key_layouts.text(weights))
-        typer.echo(run_report.text(run.read_json("scores.json")))
+        typer.echo(score_rows.text(run.read_json("scores.json")))
         typer.echo(f"  report: {run.folder / 'report.html'}")
     if len(runs) > 1:
         typer.echo(comparison_page.write(runs, result.folders[0].parent / "report.html"))
@@ -247,7 +247,7 @@ def evaluate(
         if factors and not thorough:
             raise TrainerError("--factors is used only with --thorough; add --thorough")
         from trainer.evaluation import evaluate as library
-        from trainer.evaluation.reporting import run_report
+        from trainer.evaluation.reporting import run_report, score_rows
         from trainer.runs.device import pick_device
         from trainer.runs.run import load_run
 
@@ -256,13 +256,13 @@ def evaluate(
             method, data = library.load(trained, manifests_dir, pick_device(device))
             if on:
                 scores = library.judge_elsewhere(trained, method, data, only_manifest(manifests_dir, on))
-                text = run_report.elsewhere(on, scores)
+                text = score_rows.elsewhere(on, scores)
             else:
                 scores = run_report.judge_and_report(trained, method, data)
-                text = run_report.text(scores)
+                text = score_rows.text(scores)
             if thorough:
                 scores["examination"] = library.examine(trained, method, data, factors)
-                text += "\n" + run_report.examination(scores["examination"])
+                text += "\n" + score_rows.examination(scores["examination"])
         typer.echo(json.dumps(scores) if as_json else text)
 
 

@@ -16,7 +16,7 @@ from trainer.evaluation.reporting import budgets
 from trainer.evaluation.reporting.columns import column, difference, measured
 from trainer.evaluation.reporting.comparison import comparisons, paired
 from trainer.evaluation.reporting.comparison_page import page
-from trainer.evaluation.reporting.tables import Cell, Column, Row, Table, to_html, write_forms
+from trainer.evaluation.reporting.tables import FEWEST_RUNS, Cell, Column, Row, Table, to_html, write_forms
 from trainer.experiments.jobs import finished, folds_of, training
 from trainer.experiments.starts import RANDOM_START, Start
 from trainer.experiments.throughput import BATCH, REPEATS, device_slug, measure_in_subprocess
@@ -171,10 +171,12 @@ def _costs(cost: dict[str, Any] | None) -> list[Cell]:
 
 
 def _repeated(values: Sequence[float]) -> Cell:
-    """Return the mean of repeated measurements; the interval is Student's."""
+    """Return the mean of repeated measurements; the interval is Student's, of three or more."""
     from scipy import stats
 
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    if spread is None or len(values) < FEWEST_RUNS:
+        return Cell(mean=mean, spread=spread, runs=len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
     return Cell(mean=mean, spread=spread, runs=len(values), interval=(mean - half, mean + half))
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from trainer.data.crops import Pictures
 from trainer.data.fold_data import FoldData
 from trainer.evaluation.evaluate import Outputs, infer, load, open_test
-from trainer.evaluation.metrics.retrieval import cosine_similarities
-from trainer.evaluation.reporting.drawing import pyplot
+from trainer.evaluation.reporting.drawing import pyplot, svg
 from trainer.evaluation.reporting.image_grid import Row, draw
 from trainer.evaluation.reporting.pictures import Painter, attention_of, painter, transfer_of
-from trainer.evaluation.reporting.run_report import nearest_faces, svg
+from trainer.evaluation.reporting.run_figures import embedding
+from trainer.evaluation.reporting.run_report import nearest_faces
 from trainer.experiments.papers.item import Variant
 from trainer.methods.base import Method
 from trainer.runs.run import Run
@@ -171,7 +171,7 @@ def tsne(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
     )
     for axes, row in zip(grid, rows, strict=True):
         outputs, _ = _unseen(row.runs[0], manifests, device)
-        positions = _embed(outputs.codes["expression"])
+        positions = embedding(outputs.codes["expression"])
         for axis, label in zip(axes, columns, strict=True):
             names, classes = np.unique(outputs.labels[label], return_inverse=True)
             colours = "tab10" if label == "expression" else "nipy_spectral"
@@ -181,19 +181,6 @@ def tsne(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:
                 handles = points.legend_elements(num=list(range(len(names))))[0]
                 axis.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return svg(figure)
-
-
-def _embed(code: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the t-SNE embedding of codes, (faces, 2), by cosine distance."""
-    from sklearn.manifold import TSNE
-
-    distance = (1 - cosine_similarities(code)).clip(0)
-    np.fill_diagonal(distance, 0)
-    perplexity = min(30.0, (len(code) - 1) / 3)
-    positions: NDArray[np.float32] = TSNE(
-        metric="precomputed", init="random", perplexity=perplexity, random_state=0
-    ).fit_transform(distance)
-    return positions
 
 
 def transfer(rows: Sequence[Drawn], manifests: Path, device: torch.device) -> str:

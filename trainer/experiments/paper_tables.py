@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainer.evaluation.metrics.statistics import reproduction_verdict
-from trainer.evaluation.reporting import budgets, pages, tables
+from trainer.evaluation.reporting import budgets, drawing, pages, tables
 from trainer.evaluation.reporting.columns import MEASURES, column, measured
 from trainer.experiments import figures
 from trainer.experiments.jobs import finished
@@ -140,6 +140,16 @@ def paper_page(paper: str, out: Path) -> str:
     sections = []
     for name in (name for name in ITEMS if name.startswith(f"{paper}/") and (out / f"{name}.json").exists()):
         table, picture = tables.from_json((out / f"{name}.json").read_text()), out / f"{name}.svg"
-        image = pages.data_uri(picture.read_bytes(), "image/svg+xml") if picture.exists() else ""
-        sections.append({"table": table, "html": tables.to_html(table), "picture": image})
+        label = ". ".join([table.title, *ITEMS[name].notes])
+        sections.append({
+            "table": table, "html": tables.to_html(table), "label": label, "state": _state(table),
+            "picture": drawing.inline(picture.read_text(), label) if picture.exists() else "",
+        })  # fmt: skip
     return pages.render(TEMPLATE, title=TITLES[paper], sections=sections)
+
+
+def _state(table: tables.Table) -> str:
+    """Return how much of a table was run."""
+    measured, quoted = sum(row.measured for row in table.rows), sum(row.quoted for row in table.rows)
+    drawn = any(cell.drawn and cell.mean is not None for row in table.rows for cell in row.cells)
+    return f"{measured} of {len(table.rows) - quoted} rows run{', on drawn faces' if drawn else ''}"

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.metrics.statistics import corrected_resampled_t, subject_bootstrap
-from trainer.evaluation.reporting.tables import Cell, Column
+from trainer.evaluation.reporting.tables import FEWEST_RUNS, Cell, Column
 from trainer.runs.run import Run
 
-FEWEST_RUNS = 3  # that an interval over runs is shown of: of two, Student's quantile is 12.7
 SHARE, ANY = (0.0, 1.0), (-math.inf, math.inf)
 
 
@@ -124,6 +123,7 @@ def measured(measure: str, runs: Sequence[Run], target: str | None = None) -> Ce
     return Cell(
         mean=float(values.mean()), spread=_spread(values), runs=len(values),
         interval=_interval(measure, telling, values, target), drawn=any(drawn(run, target) for run in telling),
+        interval_over="people" if measure == "accuracy" else "runs",
     )  # fmt: skip
 
 

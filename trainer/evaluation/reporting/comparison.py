@@ -1,5 +1,6 @@
 """Several runs: means and spreads, and whether two methods differ."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
@@ -15,10 +16,10 @@ from trainer.evaluation.metrics.statistics import (
     paired_bootstrap,
 )
 from trainer.evaluation.reporting.budgets import budget_of
-from trainer.evaluation.reporting.columns import FEWEST_RUNS
 from trainer.evaluation.reporting.fairness_rows import over_runs, over_runs_text
 from trainer.evaluation.reporting.known_people import over
-from trainer.evaluation.reporting.run_report import CODES
+from trainer.evaluation.reporting.score_rows import CODES
+from trainer.evaluation.reporting.tables import FEWEST_RUNS
 from trainer.runs.run import Run, RunError
 
 REQUIRED = ("codes", *(f"classification.{name}" for name in ("accuracy", "macro_f1", "correct", "faces")))
@@ -109,6 +110,8 @@ def cell_text(mean: float | None, spread: float | None) -> str:
     """Return a mean and its spread over runs; nothing where there is none, no spread of one run."""
     if mean is None:
         return ""
+    if math.isnan(mean):
+        return "not defined"
     return f"{mean:.3f}" + ("" if spread is None else f" +- {spread:.3f}")
 
 
@@ -144,19 +147,28 @@ def fold_and_seed(run: Run) -> tuple[int, int]:
     return config["fold"], config["seed"]
 
 
-def _compare(pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
-    """Return, for each score, the mean difference (first less second) with two tests; and those on every face."""
+def differences(pairs: Sequence[tuple[Run, Run]]) -> dict[str, dict[str, Any]]:
+    """Return, for each score, the mean difference of pairs (first less second); of three pairs or more with two tests.
+
+    Args:
+        pairs: runs of one fold and seed each, as `paired` returns them.
+    """
     train, test = (int(pairs[0][0].value("scores.json", "faces", part)) for part in ("train", "test"))
-    differences: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for what, path in COMPARED.items():
         values = np.array([one.value("scores.json", *path) - other.value("scores.json", *path) for one, other in pairs])
-        differences[what] = {"mean": float(values.mean())}
+        found[what] = {"mean": float(values.mean())}
         if len(values) >= FEWEST_RUNS:
-            differences[what] |= _bounded(corrected_resampled_t(values, train, test))
-            differences[what]["posterior"] = bayesian_correlated_t(values, test / (train + test))
+            found[what] |= _bounded(corrected_resampled_t(values, train, test))
+            found[what]["posterior"] = bayesian_correlated_t(values, test / (train + test))
+    return found
+
+
+def _compare(pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
+    """Return all differences of pairs, and tests on every face."""
     first, second, subjects = (np.concatenate(column) for column in zip(*map(_correctness, pairs), strict=True))
     return {
-        "differences": differences, "mcnemar": mcnemar(first, second),
+        "differences": differences(pairs), "mcnemar": mcnemar(first, second),
         "over people": paired_bootstrap(first, second, subjects),
         "drawn_over": over(pairs[0][0].read_json("scores.json")),
     }  # fmt: skip
@@ -180,6 +192,8 @@ def comparison_text(compared: dict[str, Any]) -> str:
     """Return a comparison as lines to read."""
     lines = [f"{compared['first']} less {compared['second']}, {compared['runs']} paired runs:"]
     for what, found in compared["differences"].items():
+        if math.isnan(found["mean"]):
+            continue
         line = f"  {what:<32} {found['mean']:+.3f}"
         if found.get("interval"):
             low, high = found["interval"]
@@ -189,6 +203,8 @@ def comparison_text(compared: dict[str, Any]) -> str:
                 f"less {after['left']:.2f}, within 0.01 {after['equivalent']:.2f}, more {after['right']:.2f}"
             )
         lines.append(line)
+    if undefined := [what for what, found in compared["differences"].items() if math.isnan(found["mean"])]:
+        lines.append(f"  not defined on these faces: {'; '.join(undefined)}")
     told, people = compared["mcnemar"], compared["over people"]
     low, high = people["interval"]
     lines += [

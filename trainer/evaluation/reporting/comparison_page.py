@@ -4,19 +4,22 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from trainer.evaluation.reporting import comparison, tables
 from trainer.evaluation.reporting.budgets import COLUMNS, Budget, budget_of, cells, mark, notes
-from trainer.evaluation.reporting.columns import FEWEST_RUNS
+from trainer.evaluation.reporting.comparison import COMPARED
 from trainer.evaluation.reporting.comparison_figures import dots, forest
-from trainer.evaluation.reporting.pages import data_uri, render
-from trainer.evaluation.reporting.run_report import svg
+from trainer.evaluation.reporting.drawing import inline, svg
+from trainer.evaluation.reporting.pages import render
 from trainer.runs.atomic import write_whole
 from trainer.runs.made_by import made_by
 from trainer.runs.run import Run
+
+Groups = Mapping[str, Sequence[Run]]  # that differ in fold and seed only, by name
+DOTTED = ("accuracy", "identity told apart by E, AUC")
 
 # --- budgets
 
@@ -72,28 +75,46 @@ def page(
     every_run = [run for runs in groups.values() for run in runs]
     provenances = [run.read_json("provenance.json") for run in every_run]
     drawn = any(provenance.get("data", {}).get("drawn") for provenance in provenances)
-    links = {
-        name: [(run.folder.name, os.path.relpath(run.folder / "report.html", folder)) for run in runs]
-        for name, runs in groups.items()
-    }
+    links = {name: [(run.folder.name, _address(run, folder)) for run in runs] for name, runs in groups.items()}
+    of_datasets = _by_dataset(groups)
+    undefined = [what for what in COMPARED if not all(_defined(own, what) for own in of_datasets.values())]
     return render(
-        Path(__file__).with_name("comparison.html"), title=title, drawn=drawn, dots=_dots(groups),
-        forest=_forest(compared), table=table_html, budgets=tables.to_html(budget_table(groups)),
-        by_group=comparison.by_group_texts(every_run),
+        Path(__file__).with_name("comparison.html"), title=title, drawn=drawn, num_runs=len(every_run),
+        dots=[figure for own in of_datasets.values() for figure in _dots(own)],
+        forests=[figure for own in of_datasets.values() for figure in _forests(own)], undefined=undefined,
+        table=table_html, budgets=tables.to_html(budget_table(groups)), by_group=comparison.by_group_texts(every_run),
         comparisons=[*map(comparison.comparison_text, compared), *comparison.cautions(every_run)],
-        links=links, made=tables.made_text(made_by({}, provenances)), fewest=FEWEST_RUNS,
+        links=links, made=tables.made_text(made_by({}, provenances)), fewest=tables.FEWEST_RUNS,
     )  # fmt: skip
 
 
-def _dots(groups: Mapping[str, Sequence[Run]]) -> list[tuple[str, str]]:
-    """Return a name and a picture of each score that all runs have."""
+def _address(run: Run, folder: Path) -> str:
+    """Return where a run's page is, as seen from a folder."""
+    return quote(Path(os.path.relpath(run.folder / "report.html", folder)).as_posix(), safe="/=+,")
+
+
+def _by_dataset(groups: Groups) -> dict[str, Groups]:
+    """Return groups by the dataset that they were trained on."""
+    found: dict[str, dict[str, Sequence[Run]]] = {}
+    for name, runs in groups.items():
+        if runs:
+            found.setdefault(runs[0].read_json("config.json")["dataset"], {})[name] = runs
+    return dict(found)
+
+
+def _defined(groups: Groups, what: str) -> bool:
+    return all(np.isfinite(value) for runs in groups.values() for value in _by_key(runs, COMPARED[what]).values())
+
+
+def _dots(groups: Groups) -> list[tuple[str, str]]:
+    """Return the dots of each score to be shown that all runs have, with words."""
     found = []
-    for what, path in comparison.COMPARED.items():
-        values = {name: _by_key(runs, path) for name, runs in groups.items()}
-        if values and all(np.isfinite(value) for runs in values.values() for value in runs.values()):
-            chance = 0.5 if path[-1] == "matched_auc" else None
-            found.append((what, _picture(dots(what, values, chance))))
-    return found
+    for what in (what for what in DOTTED if _defined(groups, what)):
+        values = {name: _by_key(runs, COMPARED[what]) for name, runs in _short(groups).items()}
+        chance = 0.5 if "AUC" in what else None
+        means = ", ".join(f"{name} {np.mean(list(own.values())):.3f}" for name, own in values.items())
+        found.append((f"{what} of each run; means: {means}", svg(dots(what, values, chance))))
+    return [(words, inline(picture, words)) for words, picture in found]
 
 
 def _by_key(runs: Sequence[Run], path: Sequence[str]) -> dict[tuple[int, int], float]:
@@ -101,21 +122,28 @@ def _by_key(runs: Sequence[Run], path: Sequence[str]) -> dict[tuple[int, int], f
     return {comparison.fold_and_seed(run): run.value("scores.json", *path) for run in runs}
 
 
-def _forest(compared: Sequence[dict[str, Any]]) -> str:
-    """Return a picture of all differences that are defined, by score; nothing where there are none."""
-    rows = [
-        (f"{what}:\n{' less '.join(_without_common_words(one['first'], one['second']))}", one["differences"][what])
-        for what in comparison.COMPARED for one in compared if np.isfinite(one["differences"][what]["mean"])
-    ]  # fmt: skip
-    return _picture(forest(rows)) if rows else ""
+def _forests(groups: Groups) -> list[tuple[str, str]]:
+    """Return by how much groups differ from the first, a figure a score, with words; nothing of one group alone."""
+    (first, reference), *others = _short(groups).items()
+    pairs = {name: comparison.paired(runs, reference) for name, runs in others}
+    differences = {name: comparison.differences(own) for name, own in pairs.items() if own}
+    found = []
+    for what in (what for what in COMPARED if differences and _defined(groups, what)):
+        rows = [(name, own[what]) for name, own in differences.items()]
+        words = f"{what}, less that of {first}: {'; '.join(f'{name} {_told(own)}' for name, own in rows)}"
+        found.append((words, inline(svg(forest(what, first, rows)), words)))
+    return found
 
 
-def _without_common_words(first: str, second: str) -> tuple[str, str]:
-    """Return two names of runs without the words that both have."""
-    common = set(first.split()) & set(second.split())
-    kept = [" ".join(word for word in name.split() if word not in common) for name in (first, second)]
-    return kept[0] or first, kept[1] or second
+def _told(difference: dict[str, Any]) -> str:
+    interval = difference.get("interval")
+    bounds = f" ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else ", no interval"
+    return f"{difference['mean']:+.3f}{bounds}".replace("-", "\u2212")
 
 
-def _picture(figure: Figure) -> str:
-    return data_uri(svg(figure).encode(), "image/svg+xml")
+def _short(groups: Groups) -> Groups:
+    """Return groups by their names without the words that all have."""
+    common = set[str].intersection(*(set(name.split()) for name in groups)) if len(groups) > 1 else set[str]()
+    return {
+        " ".join(word for word in name.split() if word not in common) or name: runs for name, runs in groups.items()
+    }

@@ -45,10 +45,10 @@ def draw(rows: Sequence[Row]) -> "matplotlib.figure.Figure":
     width = left + max(len(row.cells) for row in rows) * (CELL + GAP)
     from matplotlib.figure import Figure
 
-    figure = Figure((width / DPI, height / DPI), DPI)
+    figure = Figure((width / DPI, height / DPI), DPI, facecolor="white")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
-    style: dict[str, Any] = {"fontsize": FONT * 72 / DPI, "parse_math": False}
+    style: dict[str, Any] = {"fontsize": FONT * 72 / DPI, "parse_math": False, "color": "black"}
     board = np.full((height, width, 3), 255, np.uint8)
     for top, row in zip(tops, rows, strict=True):
         axis.text(GAP, top + CELL / 2, row.name, va="center", linespacing=1.4, **style)

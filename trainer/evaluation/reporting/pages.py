@@ -1,8 +1,12 @@
 """HTML pages from Jinja templates, everything in them escaped."""
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def render(template: Path, **values: Any) -> str:
@@ -20,3 +24,12 @@ def render(template: Path, **values: Any) -> str:
 def data_uri(content: bytes, media_type: str) -> str:
     """Return a file's bytes as an address that needs no other file."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def image_uri(image: NDArray[np.uint8]) -> str:
+    """Return an image, (height, width) or (height, width, 3), as the address of a PNG."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, format="PNG")
+    return data_uri(content.getvalue(), "image/png")

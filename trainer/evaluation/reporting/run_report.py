@@ -1,9 +1,5 @@
-"""Runs to tables, plots and one self-contained HTML page."""
+"""A run's page: does it read expressions, does it leak people, can it be trusted?"""
 
-import base64
-import io
-import math
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,20 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.fold_data import FoldData
-from trainer.evaluation.evaluate import judge
+from trainer.evaluation.evaluate import Outputs, judge
 from trainer.evaluation.metrics.retrieval import cosine_similarities
-from trainer.evaluation.reporting import pictures
-from trainer.evaluation.reporting.drawing import pyplot
-from trainer.evaluation.reporting.fairness_rows import fairness_rows
-from trainer.evaluation.reporting.known_people import heading, over
-from trainer.evaluation.reporting.pages import render
+from trainer.evaluation.reporting import pictures, run_figures
+from trainer.evaluation.reporting.drawing import inline, svg
+from trainer.evaluation.reporting.pages import image_uri, render
+from trainer.evaluation.reporting.run_cards import MOST_WRONG, expression_card, leak_card, trust_card, wrong_faces
+from trainer.evaluation.reporting.score_rows import CODES, notes
 from trainer.methods.base import Method
 from trainer.runs.run import Run
 
 NUM_QUERIES, NUM_FOUND = 6, 6
-CODES = {"expression": "E", "identity": "I", "generated": "G(I)"}
-NEEDS_NAMES = "needs people who are named, with several faces each"
-TERMS = {"shared": "I(E_M; E_N)", "entangled": "I(E_M; I_M)", "gap": "MIG"}  # DICE-FER's names
 
 
 def judge_and_report(run: Run, method: Method, data: FoldData) -> dict[str, Any]:
@@ -36,142 +29,55 @@ def judge_and_report(run: Run, method: Method, data: FoldData) -> dict[str, Any]
     """
     with run.writer():
         scores, unseen = judge(run, method, data)
-        faces = data.pictures("validation", "test")
-        rows = retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__)
-        run.write_text("report.html", run_page(run, scores, rows, pictures.sections(method, data)))
+        run.write_text("report.html", run_page(run, scores, unseen, data, pictures.sections(method, data)))
         run.write_json("scores.json", scores)
     return scores
 
 
-def run_page(run: Run, scores: dict[str, Any], retrieved: list[dict[str, Any]], painted: list[dict[str, Any]]) -> str:
-    """Return a run's page: what it is, the table, curves, confusion matrix and retrieval rows (DICE-FER Fig. 3).
+def run_page(
+    run: Run, scores: dict[str, Any], unseen: Outputs, data: FoldData, painted: list[dict[str, Any]]
+) -> str:  # fmt: skip
+    """Return a judged run's page.
 
-    Where the method paints, also its pictures (`pictures.sections`).
+    Args:
+        run: which has its predictions.
+        scores: as `judge` returns them.
+        unseen: what the method makes of the faces of the validation and the test part, as `judge` returns it.
+        data: with the test part open.
+        painted: where the method paints, its pictures (`pictures.sections`).
     """
+    config, provenance = run.read_json("config.json"), run.read_json("provenance.json")
+    people, faces = data.column("test", "subject"), data.pictures("validation", "test")
     return render(
-        Path(__file__).with_name("run_report.html"), title=run.folder.name, config=run.read_json("config.json"),
-        provenance=run.read_json("provenance.json"), scores=scores, heading=heading(scores), table=score_rows(scores),
-        notes=notes(run.metrics()), curves=svg(_curves(run.metrics())),
-        confusion=svg(_confusion(scores["classification"])), rows=retrieved,
-        painted=[section | {"picture": _png(section["picture"])} for section in painted],
+        Path(__file__).with_name("run_report.html"), title=run.folder.name, config=config, provenance=provenance,
+        expression=expression_card(scores), wrong=_wrong(run, data), leaks=leak_card(scores),
+        num_wrong=scores["classification"]["faces"] - scores["classification"]["correct"],
+        trust=trust_card(scores, config, provenance, len({name for name in people if name is not None})),
+        notes=notes(run.metrics()), figures=_figures(run, scores, unseen, scores["people"]["named"] > 0),
+        retrieved=retrieval_rows(unseen.codes, unseen.labels["subject"], faces.__getitem__),
+        painted=[section | {"picture": image_uri(section["picture"])} for section in painted],
     )  # fmt: skip
 
 
-def notes(rows: list[dict[str, Any]]) -> list[str]:
-    """Return what was noted of a training, each with the epochs it holds for."""
-    epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in rows:
-        if "note" in row:
-            epochs[row["stage"], row["note"]].append(row["epoch"] + 1)
-    return [
-        f"stage {stage}, {len(those)} epoch(s) from {those[0]} on: {note}" for (stage, note), those in epochs.items()
-    ]
+def _wrong(run: Run, data: FoldData) -> list[dict[str, Any]]:
+    """Return the wrongly read faces, some of them with their pictures."""
+    table, faces = run.read_table("predictions.parquet"), data.pictures("test")
+    probabilities = np.stack([np.array(table[f"p_{name}"]) for name in data.expressions], axis=1)
+    found = wrong_faces(np.array(table["expression"]), np.array(table["predicted"]), probabilities, data.expressions)
+    return [wrong | {"picture": image_uri(faces[wrong["index"]])} for wrong in found[:MOST_WRONG]]
 
 
-def score_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
-    """Return the scores to show: name, value, what to hold it against."""
-    classification = scores["classification"]
-    low, high = classification["accuracy_interval"]
-    rows = [
-        ("expression accuracy", classification["accuracy"],
-         f"{classification['correct']} of {classification['faces']}; 95 % over {over(scores)} {low:.3f} to {high:.3f}; "
-         f"chance {classification['chance']:.3f}"),
-        *((name.replace("_", " "), classification[name], "")
-          for name in ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")),
-    ]  # fmt: skip
-    rows += [row for code, read in scores["codes"].items() for row in _leak_rows(CODES.get(code, code), read)]
-    rows += [row for code, read in scores["codes"].items() for row in _code_rows(CODES.get(code, code), read)]
-    rows += _reliability_rows(scores)
-    rows += fairness_rows(scores.get("fairness", {}), over(scores))
-    return [(name, value, NEEDS_NAMES if math.isnan(value) else against) for name, value, against in rows]
-
-
-def _leak_rows(symbol: str, read: dict[str, Any]) -> list[tuple[str, float, str]]:
-    """Return what a code tells of the person at one expression: first of all, as only this has a null that is right."""
-    probe, information = read["identity_within_expression"], read["person_information"]
-    return [
-        (f"identity told apart by {symbol}, AUC", read["identity_verification"]["matched_auc"],
-         "at one expression; chance 0.5"),
-        (f"identity read from {symbol}, within an expression", probe["maximum"],
-         f"people permuted {probe['null']:.3f}: {probe['times_null']:.1f} times that, p {probe['p']:.3f}"),
-        (f"I({symbol}; person | expression), nats", information["nats"],
-         f"at least; people permuted {information['null']:.3f}, at most {information['ceiling']:.3f}"),
-    ]  # fmt: skip
-
-
-def _code_rows(symbol: str, read: dict[str, Any]) -> list[tuple[str, float, str]]:
-    rows = []
-    for what in ("expression", "identity"):
-        probe, found = read[f"{what}_probe"], read[f"{what}_retrieval"]
-        against = f"chance {probe['chance']:.3f}; {probe['accuracy'] / probe['chance']:.1f} times that"
-        rows.append((f"{what} read from {symbol}", probe["accuracy"], against))
-        against = f"best of three probes; chance {probe['chance_maximum']:.3f}"
-        rows.append((f"{what} read from {symbol} at most", probe["maximum"], against))
-        if what == "expression":
-            area = read["expression_verification"]["matched_auc"]
-            rows.append((f"expression told apart by {symbol}, AUC", area, "at one person; chance 0.5"))
-        for k in (1, 5):
-            if f"precision@{k}" in found:
-                ceiling = f"; ceiling {found[f'ceiling@{k}']:.3f}" if found[f"ceiling@{k}"] < 1 else ""
-                against = f"chance {found['chance']:.3f}{ceiling}"
-                rows.append((f"{what} retrieved by {symbol}, precision@{k}", found[f"precision@{k}"], against))
-    return rows
-
-
-def _reliability_rows(scores: dict[str, Any]) -> list[tuple[str, float, str]]:
-    calibration, robustness = scores["calibration"], scores["robustness"]
-    honest = f"{calibration['calibration_error_if_honest']:.3f} for honest probabilities of as many faces"
-    rows = [
-        ("calibration error", calibration["calibration_error"], honest),
-        ("accuracy, turned and flipped", robustness["mean"], f"mean of 14 variants; worst {robustness['worst']:.3f}"),
-        ("same answer in all 14 variants", robustness["consistency"], "share of faces"),
-    ]
-    if "dependence" in scores:
-        found = scores["dependence"]
-        rows += [
-            ("CKA of E and I", found["cka_debiased"], "debiased: 0 where they are unrelated"),
-            ("HSIC of E and I", found["hsic"], f"p {found['hsic_p']:.3f}, {found['observations']} sequences"),
-        ]
-    return rows
-
-
-def elsewhere(dataset: str, scores: dict[str, Any]) -> str:
-    """Return the scores on another dataset as lines to read."""
-    low, high = scores["accuracy_interval"]
-    against = f"{scores['correct']} of {scores['faces']}; 95 % over {over(scores)} {low:.3f} to {high:.3f}"
-    rows = [(f"accuracy on {dataset}", scores["accuracy"], against), ("macro recall", scores["macro_recall"], "")]
-    return _lines([*rows, *fairness_rows(scores.get("fairness", {}), over(scores))])
-
-
-def examination(examined: dict[str, Any]) -> str:
-    """Return what E and I hold as lines to read."""
-    rows = []
-    for name, terms in examined["information"]["estimators"].items():
-        for term, found in terms.items():
-            null = f"; permuted {found['null']:.3f}" if "null" in found else ""
-            against = f"+- {found['spread']:.3f}{null}" + ("" if found["accepted"] else "; not accepted")
-            rows.append((f"{TERMS[term]} by {name}, nats", found["nats"], against))
-    rows += [
-        ("MIG of Chen et al.", examined["mutual_information_gap"]["gap"], "of the best two dimensions of a factor"),
-        ("DCI disentanglement", examined["dci"]["disentanglement"], ""),
-        ("DCI completeness", examined["dci"]["completeness"], ""),
-        ("SAP", examined["sap"]["gap"], ""),
-    ]
-    for factor, by_code in examined["factors"].items():
-        for code, found in by_code.items():
-            rows.append(
-                (f"{factor} from {CODES[code]}", found["score"], f"{found['measure']}; chance {found['chance']:.3f}")
-            )
-    return _lines(rows)
-
-
-def text(scores: dict[str, Any]) -> str:
-    """Return a run's scores as lines to read."""
-    return _lines(score_rows(scores))
-
-
-def _lines(rows: list[tuple[str, float, str]]) -> str:
-    return "\n".join(f"  {name:<44} {value:.3f}  {against}" for name, value, against in rows)
+def _figures(run: Run, scores: dict[str, Any], unseen: Outputs, named: bool) -> dict[str, list[tuple[str, str]]]:
+    """Return a page's figures, each a caption and an SVG, by where they stand."""
+    drawn = {
+        "curves": run_figures.curves(run.metrics()),
+        "reliability": [("Share of faces that are read right, by how probable the answer is",
+                         run_figures.reliability(scores["calibration"]))],
+        "codes": run_figures.code_maps(unseen.codes, unseen.labels, named),
+    }  # fmt: skip
+    return {
+        where: [(words, inline(svg(figure), words)) for words, figure in figures] for where, figures in drawn.items()
+    }
 
 
 def retrieval_rows(
@@ -183,8 +89,8 @@ def retrieval_rows(
         found = {}
         for name, code in codes.items():
             nearest = nearest_faces(name, code, subjects, query)[:NUM_FOUND]
-            found[CODES.get(name, name)] = [_png(picture(int(place))) for place in nearest]
-        rows.append({"query": _png(picture(query)), "found": found})
+            found[CODES.get(name, name)] = [image_uri(picture(int(place))) for place in nearest]
+        rows.append({"query": image_uri(picture(query)), "found": found})
     return rows
 
 
@@ -197,55 +103,3 @@ def nearest_faces(name: str, code: NDArray[np.float32], subjects: NDArray[Any], 
     barred = np.arange(len(subjects)) == query if name == "identity" else subjects == subjects[query]
     similar = cosine_similarities(code)[query]
     return np.argsort(np.where(barred, np.inf, -similar), kind="stable")
-
-
-# --- pictures
-
-
-def _curves(rows: list[dict[str, Any]]) -> Any:
-    stages = list(dict.fromkeys(row["stage"] for row in rows))
-    figure, axes = pyplot().subplots(
-        1, len(stages), figsize=(4.6 * len(stages), 3.2), layout="constrained", squeeze=False
-    )
-    for axis, stage in zip(axes[0], stages, strict=True):
-        mine = [row for row in rows if row["stage"] == stage]
-        for name in (key for key in mine[0] if key not in ("stage", "epoch", "seconds", "note")):
-            axis.plot([row["epoch"] + 1 for row in mine], [row[name] for row in mine], label=name.replace("_", " "))
-        axis.set(title=f"stage {stage}", xlabel="epoch")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    return figure
-
-
-def _confusion(scores: dict[str, Any]) -> Any:
-    counts = np.array(scores["confusion"])
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axis = pyplot().subplots(figsize=(4.6, 4.2), layout="constrained")
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names, places = scores["expressions"], range(len(counts))
-    axis.set(xticks=places, yticks=places, yticklabels=names, xlabel="predicted", ylabel="true")
-    axis.set_xticklabels(names, rotation=45, ha="right")
-    for row, column in np.ndindex(counts.shape):
-        if counts[row, column]:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
-    return figure
-
-
-def svg(figure: Any) -> str:
-    """Return a figure as SVG to stand in a page."""
-    text = io.StringIO()
-    plt = pyplot()
-    with plt.rc_context({"svg.hashsalt": "fertools"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def _png(picture: NDArray[np.uint8]) -> str:
-    """Return a picture as a data address."""
-    from PIL import Image
-
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

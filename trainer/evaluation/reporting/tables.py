@@ -12,10 +12,12 @@ from trainer.evaluation.metrics.statistics import DRAWN, NOT_REPRODUCED, NOT_RUN
 from trainer.runs.atomic import write_whole
 
 MARK, OTHER_BUDGET = "†", "‡"
+FEWEST_RUNS = 3  # that an interval over runs is shown of: of two, Student's quantile is 12.7
 LEGEND = (
     "Ours: mean ± sample standard deviation over runs, then the 95 % interval: of an accuracy over people drawn anew "
     "(faces, where nobody is named), of anything else over three runs or more."
 )
+COUNTED_LEGEND = "Mean ± sample standard deviation over runs."
 DRAWN_NOTE = f"{MARK} drawn faces, not the dataset"
 
 
@@ -46,6 +48,7 @@ class Cell:
         spread: sample standard deviation over runs; None of a single run.
         runs: how many runs the mean is over.
         interval: 95 % interval of ours; None where there is none, which the cell says.
+        interval_over: what was drawn anew for it: runs, or people (faces, where nobody is named).
         verdict: what ours says about the printed number (`trainer.evaluation.metrics.statistics.verdict`).
         drawn: whether it was measured, or would be, on drawn faces.
         needs: what to do to have it run, on the dataset where it was run on drawn faces.
@@ -53,8 +56,8 @@ class Cell:
         printed_decimals: digits of the printed number in the column's unit; None: as many as the column shows.
 
     Raises:
-        ValueError: a mean of several runs without their spread, or a printed number that is not run and does not say
-            what it needs.
+        ValueError: a mean of several runs without their spread, an interval over fewer than three runs, or a printed
+            number that is not run and does not say what it needs.
     """
 
     printed: float | None = None
@@ -67,13 +70,20 @@ class Cell:
     needs: str = ""
     quoted: bool = False
     printed_decimals: int | None = None
+    interval_over: str = "runs"
 
     def __post_init__(self) -> None:
         if self.mean is None and self.printed is not None and not (self.needs or self.quoted):
             raise ValueError(f"{self.printed} is printed and not run; say what is needed to run it")
         if self.mean is not None and (self.runs < 1 or (self.spread is None) != (self.runs == 1)):
             raise ValueError(f"mean {self.mean} with spread {self.spread} of {self.runs} runs; one run has no spread")
+        if self.interval and not _may_stand(self.interval_over, self.runs):
+            raise ValueError(f"interval {self.interval} over {self.runs} runs; it takes {FEWEST_RUNS}")
         assert not (self.drawn and self.verdict in (REPRODUCED, NOT_REPRODUCED)), f"of drawn faces, say {DRAWN!r}"
+
+
+def _may_stand(interval_over: str, runs: int) -> bool:
+    return interval_over != "runs" or runs >= FEWEST_RUNS
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,9 @@ def from_json(text: str) -> Table:
 
 
 def _cell(interval: list[float] | None, **found: Any) -> Cell:
-    return Cell(interval=None if interval is None else (interval[0], interval[1]), **found)
+    """Return a cell; an interval over too few runs, of an earlier version, is left out."""
+    kept = interval and _may_stand(found.get("interval_over", "runs"), found["runs"])
+    return Cell(interval=(interval[0], interval[1]) if interval and kept else None, **found)
 
 
 def write_forms(table: Table, out: Path) -> None:
@@ -152,20 +164,24 @@ def write_forms(table: Table, out: Path) -> None:
 # --- what stands where, the same in all three forms
 
 
-def _layout(table: Table, escape: Callable[[str], str], break_line: str) -> tuple[list[list[str]], list[str]]:
-    """Return the headings and the rows, and below them the notes, all escaped."""
+def _layout(
+    table: Table, escape: Callable[[str], str], stack: Callable[[list[str]], str]
+) -> tuple[list[list[str]], list[str]]:
+    """Return the headings and the rows, and below them the notes, all escaped; `stack` joins the lines of a cell."""
     lines = [[[table.heading], *([column.name + (" (%)" if column.percent else "")] for column in table.columns)]]
     for row in table.ordered():
         cells = zip(row.cells, table.columns, strict=True)
         lines.append([[row.name], *(_lines(cell, column) for cell, column in cells)])
-    grid = [[break_line.join(escape(line) for line in cell) for cell in cells] for cells in lines]
+    grid = [[stack([escape(line) for line in cell]) for cell in cells] for cells in lines]
     return grid, [escape(note) for note in notes_of(table)]
 
 
 def notes_of(table: Table) -> list[str]:
     """Return the sentences below a table: what its signs mean, its own, and what made it."""
     shown = [cell for row in table.rows for cell in row.cells]
-    notes = [LEGEND] if any(cell.mean is not None for cell in shown) else []
+    measured = {column.counted for row in table.rows for cell, column in zip(row.cells, table.columns, strict=True)
+                if cell.mean is not None}  # fmt: skip
+    notes = [LEGEND if False in measured else COUNTED_LEGEND] if measured else []
     notes += [DRAWN_NOTE] if any(cell.drawn for cell in shown) else []
     return [*notes, *table.notes, *([made_text(table.made)] if table.made else [])]
 
@@ -211,7 +227,7 @@ def _lines(cell: Cell, column: Column) -> list[str]:
 
 def to_markdown(table: Table) -> str:
     """Return a table as GitHub Markdown."""
-    (headings, *body), notes = _layout(table, _markdown, "<br>")
+    (headings, *body), notes = _layout(table, _markdown, "<br>".join)
     lines = [f"| {' | '.join(cells)} |" for cells in body]
     top = [f"**{_markdown(table.title)}**", "", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     return "\n".join([*top, *lines, *(f"\n{note}" for note in notes), ""])
@@ -219,7 +235,7 @@ def to_markdown(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """Return a table as a fragment of HTML, without style: what was not run is folded, all where nothing was run."""
-    (headings, *body), notes = _layout(table, html.escape, "<br>")
+    (headings, *body), notes = _layout(table, html.escape, _html_lines)
     head = "<thead><tr>" + "".join(f'<th scope="col">{heading}</th>' for heading in headings) + "</tr></thead>"
     rows = list(zip(table.ordered(), body, strict=True))
     shown = [cells for row, cells in rows if row.measured or row.quoted]
@@ -241,6 +257,11 @@ def to_html(table: Table) -> str:
     ])  # fmt: skip
 
 
+def _html_lines(lines: list[str]) -> str:
+    """Return the lines of a cell, those below the first small."""
+    return lines[0] + "".join(f"<small>{line}</small>" for line in lines[1:])
+
+
 def _fold(summary: str, content: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n{content}\n</details>"
 
@@ -255,7 +276,7 @@ def _html_rows(head: str, rows: list[list[str]], label: str) -> str:
 
 def to_latex(table: Table) -> str:
     """Return a table as LaTeX; the document needs the package booktabs, and UTF-8 for the letters of names."""
-    grid, notes = _layout(table, _latex, r"\\")
+    grid, notes = _layout(table, _latex, r"\\".join)
     headings, *body = (" & ".join(map(_stacked, cells)) + r" \\" for cells in grid)
     label = re.sub(r"[^\w/-]", "-", table.name)
     return "\n".join([
