@@ -1,4 +1,4 @@
-"""The commands of `trainer` that use a run: photographs read, pictures drawn, models written."""
+"""The commands of `trainer` that use a run: photographs read, pictures drawn, models written and judged."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.cli.options import MANIFESTS, AsJson, Device, ManifestsDir, RunFolder, refusals
+from trainer.cli.options import MANIFESTS, AsJson, Device, ManifestsDir, RunFolder, only_manifest, refusals
 from trainer.cli.progress import pictures_bar
 
 
@@ -208,6 +208,38 @@ def export(
         typer.echo(json.dumps(dataclasses.asdict(written)) if as_json else library.describe(written))
 
 
+def judge(
+    predictions: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv or .parquet: a row a face, see below.")],
+    dataset: Annotated[str | None, typer.Option(help="The manifest's name.", show_default="the only one")] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Judge the test part of this fold.", show_default="all usable faces")
+    ] = None,
+    trained_on: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="What was trained on: a table with face_id or path.")
+    ] = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge expressions that other code has predicted of a manifest's faces, by the measures of our own runs.
+
+    The table names faces by face_id, or by path as the manifest's source has it, and has a column of probabilities for
+    each expression (anger or p_anger, ...), or a column label. Unknown faces, faces named twice and probabilities that
+    do not sum to 1 are refused; faces that are missing are counted and named. With --trained-on, faces that share a
+    person, group, recording or file with the training list are counted, and the others' accuracy is told.
+
+    Example: trainer judge predictions.csv --dataset ckplus --fold 3 --trained-on train.csv
+    """
+    with refusals():
+        manifest = only_manifest(manifests_dir, dataset)
+        from manifests import files
+        from trainer.evaluation import submission as library
+        from trainer.evaluation.reporting import submission_report
+
+        faces = files.read(manifest)
+        scores = library.judge(library.read(predictions, faces), manifest, faces, fold, trained_on)
+        typer.echo(json.dumps(scores) if as_json else submission_report.text(scores))
+
+
 def demo(
     path: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run's folder, or an exported model's.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page.", show_default="a free one")] = 0,
@@ -236,4 +268,4 @@ def demo(
             opened.serve_forever()
 
 
-COMMANDS = (predict, embed, transfer, attention, export, demo)
+COMMANDS = (predict, embed, transfer, attention, export, judge, demo)
