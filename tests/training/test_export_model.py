@@ -14,8 +14,9 @@ from trainer import load
 from trainer.cli.main import app
 from trainer.evaluation import evaluate
 from trainer.inference import export as library
+from trainer.inference import onnx_model
 from trainer.inference.export import export
-from trainer.inference.model import CONFIG, WEIGHTS, Network, of_run
+from trainer.inference.model import CONFIG, WEIGHTS, ModelError, Network, of_run
 from trainer.inference.onnx import GRAPHS, ExportError, graph
 from trainer.methods import METHODS, find_method
 from trainer.runs.run import Run
@@ -178,3 +179,21 @@ def test_the_command_writes_a_card_that_the_hub_reads(run, patterns, tmp_path):
     assert provenance["data"]["read"]["faces"] in words
     refused = CliRunner().invoke(app, [*asked_for, "--format", "gguf"])
     assert refused.exit_code == 1 and refused.stderr.startswith("error: no format 'gguf'")
+
+
+def test_an_onnx_of_ours_needs_no_card(run, patterns, tmp_path):
+    pytest.importorskip("onnxruntime")
+    export(run, patterns.parent, "onnx", tmp_path / "out")
+    model, path = load(tmp_path / "out", "cpu"), tmp_path / "out" / GRAPHS["onnx"]
+    found = onnx_model.load(path).predict(faces(70))
+    assert found.expressions == model.expressions
+    np.testing.assert_allclose(found.probabilities, model.predict(faces(70)).probabilities, atol=1e-4)
+    asked = ["judge", str(path), "--manifests", str(patterns.parent), "--dataset", "set", "--fold", "1", "--json"]
+    scores = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert scores["classification"]["confusion"] == run.value("scores.json", "classification", "confusion")
+    (tmp_path / "card.json").write_text(
+        '{"labels": ["anger", "fear"], "size": 112, "color": "grey", "layout": "NCHW", "range": [0, 1], '
+        '"output": "probabilities"}'
+    )
+    with pytest.raises(ModelError, match="says itself how it takes faces; leave out --model-card"):
+        onnx_model.load(path, tmp_path / "card.json")

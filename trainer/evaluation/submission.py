@@ -304,12 +304,12 @@ def judge(
         SubmissionError: nothing to judge, or no such list.
         ManifestError: no such fold.
     """
-    asked = _asked(faces, fold)
+    wanted = asked(faces, fold)
     told = np.array(faces["expression"].fill_null("").to_pylist())
-    expressions = sorted(submission.expressions or {*told[asked], *submission.predicted})
-    foreign = asked[~np.isin(told[asked], expressions)]
-    asked = np.setdiff1d(asked, foreign)
-    kept = np.isin(submission.rows, asked)
+    expressions = sorted(submission.expressions or {*told[wanted], *submission.predicted})
+    foreign = wanted[~np.isin(told[wanted], expressions)]
+    wanted = np.setdiff1d(wanted, foreign)
+    kept = np.isin(submission.rows, wanted)
     rows, predicted = submission.rows[kept], submission.predicted[kept]
     if not len(rows):
         where = f"the test part of fold {fold}" if fold else "the manifest"
@@ -317,16 +317,16 @@ def judge(
     column = {name: np.array(faces[name].take(rows).to_pylist(), object) for name in _COLUMNS}
     nobody = column["subject"] == None  # noqa: E711 - elementwise
     subjects = np.where(nobody, column["face_id"], column["subject"]).astype(str)
-    truth, missing = told[rows], np.setdiff1d(asked, rows)
+    truth, missing = told[rows], np.setdiff1d(wanted, rows)
     scores: dict[str, Any] = {
         "dataset": manifest.stem, "fold": fold,
         "drawn": files.read_metadata(manifest, schema.PREPARED)["summary"]["drawn"],
         "coverage": {
-            "faces": len(asked), "predicted": len(rows), "missing": len(missing),
+            "faces": len(wanted), "predicted": len(rows), "missing": len(missing),
             "missing_faces": faces["face_id"].take(missing[:MAX_LISTED]).to_pylist(),
             "not_asked": int((~kept).sum()),
             "unknown_expressions": dict(zip(*_counts(told[foreign]), strict=True)),
-            "accuracy_with_missing_as_wrong": float((truth == predicted).sum() / len(asked)),
+            "accuracy_with_missing_as_wrong": float((truth == predicted).sum() / len(wanted)),
         },
         "people": {
             "faces": len(rows), "named": int((~nobody).sum()),
@@ -348,7 +348,8 @@ def judge(
 _COLUMNS = ("face_id", "subject", "group", *schema.ATTRIBUTES)
 
 
-def _asked(faces: pa.Table, fold: int | None) -> Rows:
+def asked(faces: pa.Table, fold: int | None) -> Rows:
+    """Return the rows that are judged: the test part of a fold, or every usable face with an expression."""
     if fold is not None:
         return schema.parts(faces, fold)["test"]
     return np.flatnonzero(np.array(faces["usable"]) & np.array(pc.is_valid(faces["expression"])))
