@@ -213,7 +213,7 @@ def attention(
 
 def export(
     run: RunFolder,
-    form: Annotated[str, typer.Option("--format", help="safetensors, onnx or torch-export.")] = "safetensors",
+    form: Annotated[str, typer.Option("--format", help="safetensors, onnx, torch-export or bundle.")] = "safetensors",
     precision: Annotated[str, typer.Option(help="Of onnx: fp32, fp16 or int8.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="The folder to make.", show_default="RUN/export-FORMAT")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
@@ -223,6 +223,9 @@ def export(
 
     From uint8 pixels of aligned faces to probabilities, calibrated on the validation fold. What is written is held
     against the run on its validation and test faces; that the test part was opened, the run records.
+
+    A bundle reads photographs without this code: detector and model as ONNX, and a script that needs numpy,
+    onnxruntime and Pillow alone.
 
     Example: trainer export runs/ckplus-dicefer-default-fold03-seed0 --format onnx
     """
