@@ -1,6 +1,9 @@
 """Text of others - paths, labels, messages - as it is stored and as it is shown: one function for each."""
 
 import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import PurePath
 
 SHOWN = 200  # characters of one name or path that a message shows
@@ -64,3 +67,40 @@ def _visible(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+# --- names of files, in whatever spelling a table of others has them
+
+
+def fold(name: str) -> str:
+    """Return a path without case, Unicode form, and blanks around its parts."""
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return "/".join(part.strip() for part in text.split("/"))
+
+
+class SourceIndex:
+    """The paths that a manifest's faces are from: a list may name one by the end that no other has."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        """Take the paths below the raw folder, each once or as often as it has faces."""
+        self.exact = set(sources)
+        self.by_name: dict[str, set[str]] = defaultdict(set)
+        for source in self.exact:
+            self.by_name[fold(source.rpartition("/")[2])].add(source)
+        self.num_folded = 0
+
+    def find(self, written: str) -> list[str]:
+        """Return the paths that a name may mean, in order: none, one, or several that it does not tell apart."""
+        name = written.strip().replace("\\", "/").removeprefix("./")
+        if name in self.exact:
+            return [name]
+        alike = self.by_name.get(fold(name.rpartition("/")[2]), set())
+        if ends := [source for source in alike if _ends_alike(source, name)]:
+            return sorted(ends)
+        folded = [source for source in alike if _ends_alike(fold(source), fold(name))]
+        self.num_folded += bool(folded)
+        return sorted(folded)
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")

@@ -3,21 +3,16 @@
 import os
 import posixpath
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from manifests.text import SourceIndex as SourceIndex
+from manifests.text import fold as fold
 from manifests.text import printable
 
 DRIVE = re.compile(r"[A-Za-z]:/|//")  # a path of Windows, once its back slashes are turned
-
-
-def fold(name: str) -> str:
-    """Return a path without case, Unicode form, and blanks around its parts."""
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-    return "/".join(part.strip() for part in text.split("/"))
 
 
 class FileIndex:
@@ -77,31 +72,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class SourceIndex:
-    """The paths that a manifest's faces are from: a list may name one by the end that no other has."""
-
-    def __init__(self, sources: Iterable[str]) -> None:
-        """Take the paths below the raw folder, each once or as often as it has faces."""
-        self.exact = set(sources)
-        self.by_name: dict[str, set[str]] = defaultdict(set)
-        for source in self.exact:
-            self.by_name[fold(source.rpartition("/")[2])].add(source)
-        self.num_folded = 0
-
-    def find(self, written: str) -> list[str]:
-        """Return the paths that a name may mean, in order: none, one, or several that it does not tell apart."""
-        name = written.strip().replace("\\", "/").removeprefix("./")
-        if name in self.exact:
-            return [name]
-        alike = self.by_name.get(fold(name.rpartition("/")[2]), set())
-        if ends := [source for source in alike if _ends_alike(source, name)]:
-            return sorted(ends)
-        folded = [source for source in alike if _ends_alike(fold(source), fold(name))]
-        self.num_folded += bool(folded)
-        return sorted(folded)
-
-
-def _ends_alike(one: str, other: str) -> bool:
-    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")

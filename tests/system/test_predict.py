@@ -532,3 +532,27 @@ def test_the_commands_are_functions_too(tmp_path, drawn):
         fertools.prepare("ck", raw)
     with pytest.raises(FertoolsError):
         fertools.make_folds("folder", tmp_path)  # nobody is named
+
+
+def test_a_model_of_others_reads_the_faces_of_photographs(drawn, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    means = onnx.helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
+    graph = onnx.helper.make_graph(
+        [means], "means", [onnx.helper.make_tensor_value_info("x", 1, [1, 3, 64, 64])],
+        [onnx.helper.make_tensor_value_info("y", 1, [1, 3])],
+    )  # fmt: skip
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8),
+        tmp_path / "means.onnx",
+    )
+    card = {"labels": ["anger", "fear", None], "size": 64, "color": "rgb", "layout": "NCHW", "range": [0, 1]}
+    (tmp_path / "card.json").write_text(json.dumps(card | {"output": "logits"}))
+    Image.fromarray(np.hstack(drawn)).save(tmp_path / "two.png")
+    asked = ["predict", str(tmp_path / "means.onnx"), str(tmp_path / "two.png"), "--json"]
+    told = CliRunner().invoke(app, [*asked, "--model-card", str(tmp_path / "card.json")])
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert len(rows) == 2 and told.exit_code == 0
+    assert all(row["p_anger"] > 0.5 and row["p_anger"] + row["p_fear"] == pytest.approx(1) for row in rows)  # of skin
+    asked += ["--model-card", str(tmp_path / "card.json"), "--variants"]
+    assert "--variants needs a run, or a folder" in CliRunner().invoke(app, asked).stderr

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from trainer import load
 from trainer.cli.main import app
 from trainer.evaluation import evaluate
+from trainer.inference import bundle, onnx_model
 from trainer.inference import export as library
 from trainer.inference.export import export
-from trainer.inference.model import CONFIG, WEIGHTS, Network, of_run
+from trainer.inference.model import CONFIG, WEIGHTS, ModelError, Network, of_run
 from trainer.inference.onnx import GRAPHS, ExportError, graph
 from trainer.methods import METHODS, find_method
 from trainer.runs.run import Run
@@ -178,3 +179,39 @@ def test_the_command_writes_a_card_that_the_hub_reads(run, patterns, tmp_path):
     assert provenance["data"]["read"]["faces"] in words
     refused = CliRunner().invoke(app, [*asked_for, "--format", "gguf"])
     assert refused.exit_code == 1 and refused.stderr.startswith("error: no format 'gguf'")
+
+
+def test_an_onnx_of_ours_needs_no_card(run, patterns, tmp_path):
+    pytest.importorskip("onnxruntime")
+    export(run, patterns.parent, "onnx", tmp_path / "out")
+    model, path = load(tmp_path / "out", "cpu"), tmp_path / "out" / GRAPHS["onnx"]
+    found = onnx_model.load(path).predict(faces(70))
+    assert found.expressions == model.expressions
+    np.testing.assert_allclose(found.probabilities, model.predict(faces(70)).probabilities, atol=1e-4)
+    asked = ["judge", str(path), "--manifests", str(patterns.parent), "--dataset", "set", "--fold", "1", "--json"]
+    scores = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert scores["classification"]["confusion"] == run.read_json("scores.json")["classification"]["confusion"]
+    (tmp_path / "card.json").write_text(
+        '{"labels": ["anger", "fear"], "size": 112, "color": "grey", "layout": "NCHW", "range": [0, 1], '
+        '"output": "probabilities"}'
+    )
+    with pytest.raises(ModelError, match="says itself how it takes faces; leave out --model-card"):
+        onnx_model.load(path, tmp_path / "card.json")
+
+
+def test_a_bundle_finds_by_itself_what_the_run_finds_or_is_not_written(run, patterns, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "out"
+    written = export(run, patterns.parent, "bundle", out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(["README.md", "model.onnx", *bundle.FILES])
+    largest = written.bundle["differences"]
+    assert written.bundle["faces"] == 2 and largest["box"] < 0.01 and largest["landmarks"] < 0.01  # px
+    assert largest["probability"] < 0.02 and written.agreement["largest_difference"] < 1e-4
+    card = (out / "README.md").read_text()
+    assert "python read_expressions.py photo.jpg" in card and "of `example.png`, drawn by code" in card
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    moved = [{**face, "box": [edge + 2 for edge in face["box"]]} for face in json.loads(before["example.json"])]
+    monkeypatch.setattr(bundle, "found_by_us", lambda *_: moved)
+    with pytest.raises(ExportError, match=r'does not find in example.png what we do; it says: .*"agrees": false'):
+        export(run, patterns.parent, "bundle", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before  # what was there stays

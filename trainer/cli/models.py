@@ -1,19 +1,45 @@
-"""The commands of `trainer` that use a run: photographs read, pictures drawn, models written."""
+"""The commands of `trainer` that use a run: photographs read, pictures drawn, models written and judged."""
 
 import dataclasses
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.options import MANIFESTS, AsJson, Device, ManifestsDir, RunFolder, refusals
+from trainer.cli.options import MANIFESTS, AsJson, Device, ManifestsDir, RunFolder, only_manifest, refusals
 from trainer.cli.progress import pictures_bar
+from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from trainer.inference.model import Model
+    from trainer.inference.onnx_model import OnnxModel
+
+ModelCard = Annotated[
+    Path | None, typer.Option("--model-card", metavar="FILE.json", help="Of an ONNX model of others: docs/models.md.")
+]
+
+
+def _load(path: Path, card: Path | None, device: str, manifests: Path) -> "Model | OnnxModel":
+    """Return a model of any of the kinds there are."""
+    from trainer.inference import model, onnx_model
+
+    if path.suffix.lower() == ".onnx":
+        return onnx_model.load(path, card)
+    _refuse_card(card, path)
+    return model.load(path, device, manifests)
+
+
+def _refuse_card(card: Path | None, path: Path) -> None:
+    if card:
+        raise TrainerError(f"--model-card is of an ONNX model; {path} is none, whose name would end in .onnx")
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL|RUN", help="What trainer export or trainer fit has written.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL|RUN", help="What trainer export or trainer fit has written, or any .onnx.")
+    ],
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH...", help="Photographs, videos, or folders of them.")
     ] = None,
@@ -27,6 +53,7 @@ def predict(
     annotated: Annotated[
         Path | None, typer.Option(help="A folder, or one picture or video, for boxes and labels drawn on what is read.")
     ] = None,
+    card: ModelCard = None,
     device: Device = "auto",
     manifests_dir: ManifestsDir = MANIFESTS,
     as_json: AsJson = False,
@@ -41,7 +68,6 @@ def predict(
     with refusals():
         from trainer.inference import predict as library
         from trainer.inference import predictions
-        from trainer.inference.model import load
         from trainer.runs import signals
         from trainer.runs.device import pick_device
 
@@ -50,7 +76,7 @@ def predict(
             annotated=annotated,
         )  # fmt: skip
         where = str(pick_device(device))
-        loaded = load(model, where, manifests_dir)
+        loaded = _load(model, card, where, manifests_dir)
 
         def show(row: predictions.Row) -> None:
             if out is None:
@@ -187,7 +213,7 @@ def attention(
 
 def export(
     run: RunFolder,
-    form: Annotated[str, typer.Option("--format", help="safetensors, onnx or torch-export.")] = "safetensors",
+    form: Annotated[str, typer.Option("--format", help="safetensors, onnx, torch-export or bundle.")] = "safetensors",
     precision: Annotated[str, typer.Option(help="Of onnx: fp32, fp16 or int8.")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="The folder to make.", show_default="RUN/export-FORMAT")] = None,
     manifests_dir: ManifestsDir = MANIFESTS,
@@ -198,6 +224,9 @@ def export(
     From uint8 pixels of aligned faces to probabilities, calibrated on the validation fold. What is written is held
     against the run on its validation and test faces; that the test part was opened, the run records.
 
+    A bundle reads photographs without this code: detector and model as ONNX, and a script that needs numpy,
+    onnxruntime and Pillow alone.
+
     Example: trainer export runs/ckplus-dicefer-default-fold03-seed0 --format onnx
     """
     with refusals():
@@ -206,6 +235,52 @@ def export(
 
         written = library.export(load_run(run), manifests_dir, form, out, precision)
         typer.echo(json.dumps(dataclasses.asdict(written)) if as_json else library.describe(written))
+
+
+def judge(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="TABLE|MODEL.onnx", help="A .csv or .parquet, a row a face; or a model to run.")
+    ],
+    dataset: Annotated[str | None, typer.Option(help="The manifest's name.", show_default="the only one")] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Judge the test part of this fold.", show_default="all usable faces")
+    ] = None,
+    trained_on: Annotated[
+        Path | None, typer.Option(metavar="LIST", help="What was trained on: a table with face_id or path.")
+    ] = None,
+    card: ModelCard = None,
+    manifests_dir: ManifestsDir = MANIFESTS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge what other code or an ONNX model makes of a manifest's faces, by the measures of our own runs.
+
+    The table names faces by face_id, or by path as the manifest's source has it, and has a column of probabilities for
+    each expression (anger or p_anger, ...), or a column label. Unknown faces, faces named twice and probabilities that
+    do not sum to 1 are refused; faces that are missing are counted and named. With --trained-on, faces that share a
+    person, group, recording or file with the training list are counted, and the others' accuracy is told.
+
+    Example: trainer judge predictions.csv --dataset ckplus --fold 3 --trained-on train.csv
+
+    Example: trainer judge model.onnx --model-card card.json --dataset ckplus
+    """
+    with refusals():
+        manifest = only_manifest(manifests_dir, dataset)
+        from manifests import files
+        from trainer.evaluation import submission as library
+        from trainer.evaluation.reporting import submission_report
+
+        faces = files.read(manifest)
+        if predictions.suffix.lower() == ".onnx":
+            from trainer.inference import onnx_model
+
+            model, rows = onnx_model.load(predictions, card), library.asked(faces, fold)
+            with pictures_bar(len(rows)) as advance:
+                submitted = onnx_model.submission(model, manifest, faces, rows, lambda name: advance(Path(name), None))
+        else:
+            _refuse_card(card, predictions)
+            submitted = library.read(predictions, faces)
+        scores = library.judge(submitted, manifest, faces, fold, trained_on)
+        typer.echo(json.dumps(scores) if as_json else submission_report.text(scores))
 
 
 def demo(
@@ -236,4 +311,4 @@ def demo(
             opened.serve_forever()
 
 
-COMMANDS = (predict, embed, transfer, attention, export, demo)
+COMMANDS = (predict, embed, transfer, attention, export, judge, demo)

@@ -1,7 +1,8 @@
 """A finished run to a folder that needs neither the run nor its manifest: weights, graph, card.
 
-Every folder holds the model (see `trainer.inference.model`), beside it the graph that was asked for. What is written
-is held against the run: on the validation faces and, what it reads there, on the test faces.
+A folder holds the model (see `trainer.inference.model`), beside it the graph that was asked for; a bundle the ONNX
+graph, and all that reads photographs with it (see `trainer.inference.bundle`). What is written is held against the run:
+on the validation faces and, what it reads there, on the test faces.
 """
 
 import json
@@ -21,15 +22,17 @@ from trainer.evaluation import evaluate
 from trainer.evaluation.metrics.temperature import compare
 from trainer.evaluation.reporting.fairness_rows import fairness_rows
 from trainer.evaluation.reporting.known_people import over
+from trainer.inference import bundle
 from trainer.inference.model import CONFIG, WEIGHTS, Network, config_sha256, of_run, read
 from trainer.inference.onnx import GRAPHS, Answer, ExportError, batches, graph, module
 from trainer.runs.atomic import whole_file, write_tensors, write_whole
 from trainer.runs.run import Run
 
-FORMATS = ("safetensors", *GRAPHS)
+BUNDLE = "bundle"
+FORMATS = ("safetensors", *GRAPHS, BUNDLE)
 PRECISIONS = ("fp32", "fp16", "int8")
 CARD = "README.md"  # where the Hugging Face Hub looks for a model's card
-OURS = {CONFIG, WEIGHTS, CARD, *GRAPHS.values()}
+OURS = {CONFIG, WEIGHTS, CARD, *GRAPHS.values(), *bundle.FILES}
 TOLERANCE = 1e-4  # of a probability: more is no rounding
 
 
@@ -42,6 +45,7 @@ class Exported:
         calibration: on the validation faces, as `trainer.evaluation.metrics.temperature.calibrate` tells.
         calibration_of_test: the same temperature on the test fold's recorded predictions.
         agreement: faces, largest difference of a probability from the run's, predictions that differ, accuracies.
+        bundle: what its script finds and takes, as `trainer.inference.bundle.write` tells; null of other formats.
     """
 
     out: str
@@ -51,6 +55,7 @@ class Exported:
     calibration: dict[str, Any]
     calibration_of_test: dict[str, Any]
     agreement: dict[str, Any]
+    bundle: dict[str, Any] | None = None
 
 
 def export(run: Run, manifests: Path, form: str, out: Path | None = None, precision: str = "fp32") -> Exported:
@@ -74,10 +79,12 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
         model = of_run(run, method, data)
         evaluate.open_test(run, data)
         with whole_folder(out) as folder:
-            write_model(folder, model.network, model.config)
-            answers = {WEIGHTS: module(read(folder, data.device).network)}
-            if form in GRAPHS:
-                answers[GRAPHS[form]] = graph(folder, model.network, form, precision, data.pictures("validation"))
+            answers = {}
+            if form != BUNDLE:
+                write_model(folder, model.network, model.config)
+                answers[WEIGHTS] = module(read(folder, data.device).network)
+            if kind := {BUNDLE: "onnx"}.get(form, form if form in GRAPHS else None):
+                answers[GRAPHS[kind]] = graph(folder, model.network, kind, precision, data.pictures("validation"))
             agreements = {name: _agreement(module(model.network), each, run, data) for name, each in answers.items()}
             for name, found in agreements.items():
                 if found["largest_difference"] > TOLERANCE and precision == "fp32":
@@ -85,6 +92,7 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
                         f"{name} gives other probabilities than {run.folder}, by up to "
                         f"{found['largest_difference']:.1e}; nothing was written; --format safetensors needs no graph"
                     )
+            bundled = bundle.write(folder, model) if form == BUNDLE else None
             recorded = np.log(np.maximum(_recorded(run, data, data.expressions), np.finfo(np.float32).tiny))
             written = Exported(
                 out=str(out), format=form, precision=precision,
@@ -96,7 +104,7 @@ def export(run: Run, manifests: Path, form: str, out: Path | None = None, precis
                 calibration_of_test=compare(
                     recorded, data.column("test", "expression"), data.expressions, model.network.temperature
                 ),
-                agreement=agreements[GRAPHS.get(form, WEIGHTS)],
+                agreement=agreements[GRAPHS[kind] if kind else WEIGHTS], bundle=bundled,
             )  # fmt: skip
             write_whole(folder / CARD, _card(run, data, written))
     return written
@@ -175,7 +183,7 @@ def _card(run: Run, data: FoldData, written: Exported) -> str:
     drawn, title = data.metadata["summary"]["drawn"], data.metadata.get("title", data.manifest.stem)
     told = f"Licence: {data.metadata.get('licence', 'not known')}. Source: {data.metadata.get('source', 'not known')}"
     return template.render(
-        written=written, name=run.folder.name, title=title, drawn=drawn, crop=data.crop,
+        written=written, size=_megabytes(written), name=run.folder.name, title=title, drawn=drawn, crop=data.crop,
         terms=f"Faces drawn by code (fertools draw), a stand-in for {title}." if drawn else f"{title}. {told}.",
         config=run.read_json("config.json"), provenance=run.read_json("provenance.json"),
         read=scores["classification"], over=over(scores),
@@ -207,12 +215,15 @@ def _shared(data: FoldData) -> dict[str, dict[str, int]]:
     return found
 
 
+def _megabytes(written: Exported) -> float:
+    return float(sum(file["bytes"] for file in written.files.values()) / 1e6)
+
+
 def describe(written: Exported) -> str:
     """Return an export as lines to read."""
     agreed, before, after = written.agreement, *(written.calibration[name] for name in ("before", "after"))
-    size = sum(file["bytes"] for file in written.files.values()) / 1e6
-    return "\n".join([
-        f"{written.out}: {', '.join(written.files)}, {size:.1f} MB",
+    lines = [
+        f"{written.out}: {', '.join(written.files)}, {_megabytes(written):.1f} MB",
         f"  largest difference of a probability: {agreed['largest_difference']:.1e} on {agreed['validation_faces']} "
         f"validation faces, {agreed['largest_difference_on_test']:.1e} on {agreed['test_faces']} test faces",
         f"  predictions that differ from the run's: {agreed['differing_predictions']} of {agreed['test_faces']}; "
@@ -220,4 +231,12 @@ def describe(written: Exported) -> str:
         f"  temperature {written.calibration['temperature']:.3f}: on {written.calibration['faces']} validation faces, "
         f"negative log likelihood {before['negative_log_likelihood']:.3f} -> {after['negative_log_likelihood']:.3f}, "
         f"calibration error {before['calibration_error']:.3f} -> {after['calibration_error']:.3f}",
-    ])  # fmt: skip
+    ]  # fmt: skip
+    if found := written.bundle:
+        largest = found["differences"]
+        lines.append(
+            f"  {bundle.SCRIPT} reads the {found['faces']} faces of {bundle.EXAMPLE} in {found['seconds']:.1f} s, "
+            f"start and all; boxes differ by {largest['box']:.4f} px, landmarks by {largest['landmarks']:.4f} px, "
+            f"probabilities by {largest['probability']:.1e}"
+        )
+    return "\n".join(lines)

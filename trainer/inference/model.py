@@ -138,6 +138,11 @@ class Model:
         """What it tells apart."""
         return self.network.expressions
 
+    @property
+    def crop(self) -> Crop:
+        """How the faces are cut out that it is to be shown."""
+        return self.network.crop
+
     def read(self, pictures: Any) -> pa.Table:
         """Return the expressions of all faces in photographs, a row a face; `.to_pandas()` makes a data frame of it.
 
@@ -192,7 +197,7 @@ class Model:
     def _batches(self, images: NDArray[Any] | Sequence[NDArray[Any]]) -> Iterator[Tensor]:
         """Yield aligned faces on the model's device."""
         crop, device = self.network.crop, next(self.network.parameters()).device
-        faces = torch.from_numpy(_faces(images, crop))
+        faces = torch.from_numpy(aligned_faces(images, crop))
         batches = torch.split(faces, EVALUATION_BATCH * DEFAULT_CROP.face**2 // crop.face**2)
         yield from (batch.to(device) for batch in batches if len(batch))
 
@@ -202,7 +207,7 @@ def face_shape(crop: Crop) -> tuple[int, ...]:
     return (crop.face, crop.face, *crop.shape[2:])
 
 
-def _faces(images: NDArray[Any] | Sequence[NDArray[Any]], crop: Crop) -> NDArray[np.uint8]:
+def aligned_faces(images: NDArray[Any] | Sequence[NDArray[Any]], crop: Crop) -> NDArray[np.uint8]:
     """Return faces as one array, without the stored margin."""
     shape, whole = face_shape(crop), slice(crop.margin, -crop.margin)
     if isinstance(images, np.ndarray):

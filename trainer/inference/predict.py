@@ -21,6 +21,7 @@ from trainer.inference import photos
 from trainer.inference.annotate import Mark, draw
 from trainer.inference.annotated_files import Album, album, names_file
 from trainer.inference.model import Model
+from trainer.inference.onnx_model import OnnxModel
 from trainer.inference.photos import Photo
 from trainer.inference.predictions import EDGES, TABLES, Row, batch_rows, columns, part_of, shown, table
 
@@ -132,7 +133,7 @@ class Listener(NamedTuple):
 
 
 @torch.inference_mode()
-def probabilities(model: Model, crops: NDArray[np.uint8], variants: bool = False) -> NDArray[np.float32]:
+def probabilities(model: Model | OnnxModel, crops: NDArray[np.uint8], variants: bool = False) -> NDArray[np.float32]:
     """Return calibrated probabilities, (faces, expressions).
 
     Args:
@@ -143,6 +144,8 @@ def probabilities(model: Model, crops: NDArray[np.uint8], variants: bool = False
     """
     if not variants:
         return model.predict(crops).probabilities
+    if isinstance(model, OnnxModel):
+        raise PredictError("--variants needs a run, or a folder that trainer export has written; leave it out")
     network = model.network
     device, plain = next(network.parameters()).device, network.method.INPUT == "plain"
     levels = torch.from_numpy(crops[:, None] if crops.ndim == 3 else crops.transpose(0, 3, 1, 2)).to(device) / 255
@@ -158,7 +161,9 @@ def probabilities(model: Model, crops: NDArray[np.uint8], variants: bool = False
 # --- all together
 
 
-def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: Callable[[], bool]) -> Summary:
+def predict(
+    model: Model | OnnxModel, spec: PredictSpec, device: str, tell: Listener, stop: Callable[[], bool]
+) -> Summary:
     """Look at all that is asked for, write it, and tell of it; once to stop, what was written so far is whole.
 
     Args:
@@ -176,7 +181,7 @@ def predict(model: Model, spec: PredictSpec, device: str, tell: Listener, stop: 
     with ExitStack() as stack:
         write = stack.enter_context(table(spec.out, names)) if spec.out else None
         pictures = stack.enter_context(album(spec.annotated)) if spec.annotated else None
-        crop, read = model.network.crop, partial(probabilities, model, variants=spec.variants)
+        crop, read = model.crop, partial(probabilities, model, variants=spec.variants)
         for batch in photos.find(spec.opened(), crop, device, only_largest=spec.largest, together=together):
             for photo, found in zip(batch, batch_rows(batch, read, model.expressions), strict=True):
                 tally.add(photo, found)

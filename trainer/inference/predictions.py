@@ -44,7 +44,7 @@ def columns(expressions: Sequence[str]) -> pa.Schema:
     """Return the columns of a table of faces, with what they mean."""
     read = _schema(
         ("expression", pa.string(), "the most probable"),
-        ("probability", pa.float32(), "of it, calibrated on the model's validation fold"),
+        ("probability", pa.float32(), "of it; of a model of ours calibrated on its validation fold"),
         *((f"p_{name}", pa.float32(), f"probability of {name}") for name in expressions),
     )
     return pa.schema([*place_columns(), *read])
