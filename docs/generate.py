@@ -134,9 +134,11 @@ package is copied into this repository.
 ## Files beside the code
 
 Made for this project and under its own licence (MIT): {assets}. `trainer/experiments/papers/printed.csv` quotes numbers
-from tables of papers, each with its source. The detector's weights are part of facenet-pytorch (MIT); embedders and
-encoders (`fertools group`, `trainer fit --encoder-weights`) are files that a user names or facenet-pytorch, torchvision
-and timm download, under the licences that the command prints.
+from tables of papers, each with its source. `trainer/inference/shipped/london` was trained on photographs of the Face
+Research Lab London Set (DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666, CC BY 4.0) and is under that licence.
+The detector's weights are part of facenet-pytorch (MIT); embedders and encoders (`fertools group`, `trainer fit
+--encoder-weights`) are files that a user names or facenet-pytorch, torchvision and timm download, under the licences
+that the command prints.
 """
 PINNED = re.compile(r"^([a-z0-9.-]+)==([^ ]+) (?:; ([^\\\n]+))?[^\n]*\n((?:    [^\n]*\n)*)", re.MULTILINE)
 DIRECT = "fertools (pyproject.toml)"
@@ -200,7 +202,7 @@ def third_party_page() -> str:
         by = ", ".join(sorted("fertools" if user == DIRECT else user for user in users))
         said = licence(name).replace("|", "/") if package.here else "not installed on Linux with Python 3.11"
         rows.append(f"| {name} | {', '.join(package.versions)} | {said} | {by} |")
-    own = [asset for asset in assets() if "printed.csv" not in asset]
+    own = [asset for asset in assets() if "printed.csv" not in asset and "/shipped/" not in asset]
     return THIRD_PARTY.format(packages="\n".join(rows), assets=", ".join(own))
 
 

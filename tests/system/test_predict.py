@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import os
 import re
@@ -32,7 +33,7 @@ from trainer.data.augment import VARIANTS
 from trainer.errors import TrainerError
 from trainer.inference import photos, predict, predictions
 from trainer.inference.export import write_model
-from trainer.inference.model import Model, Network, load
+from trainer.inference.model import SHIPPED, Model, Network, load
 from trainer.inference.predict import Listener, PredictError, PredictSpec, probabilities
 from trainer.inference.predictions import TableError
 
@@ -501,18 +502,32 @@ def test_what_is_no_picture_is_refused(model, drawn):
 
 
 @pytest.mark.parametrize("page, told", [("README.md", "photo.jpg"), ("docs/models.md", "photo.jpg"),
-                                        ("docs/training.md", "torch.Size([")])  # fmt: skip
+                                        ("docs/training.md", "112, 112")])  # fmt: skip
 def test_what_a_page_shows_in_python_runs(page, told, folder, drawn, patterns, tmp_path, monkeypatch, capsys):
     text = (Path(__file__).parents[2] / page).read_text()
     run = tmp_path / "runs/ckplus-dicefer-demo-fold03-seed0"
     for place in (run, run / "export-safetensors"):
         shutil.copytree(folder, place, dirs_exist_ok=True)
     copy_manifest(patterns, tmp_path / "manifests/ckplus.parquet")
+    fertools.augment("ck+", 3, tmp_path / "manifests")
     Image.fromarray(drawn[0]).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(snippet, {})
         assert told in capsys.readouterr().out
+
+
+def test_the_shipped_model_is_whole_and_found_by_its_name_where_no_folder_has_it(drawn, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = load("london")
+    assert shipped.expressions == ("happiness", "neutral") and shipped.read(drawn[0]).num_rows == 1
+    card = (SHIPPED / "london/README.md").read_text()
+    assert "license: cc-by-4.0" in card and "10.6084/m9.figshare.5047666" in card
+    assert hashlib.sha256((SHIPPED / "london/model.safetensors").read_bytes()).hexdigest() in card
+    shutil.copytree(folder, "london")
+    assert load("london").expressions != shipped.expressions
+    with pytest.raises(TrainerError, match="no config.json"):
+        load("../london")
 
 
 def test_the_commands_are_functions_too(tmp_path, drawn):

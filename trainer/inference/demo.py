@@ -17,7 +17,7 @@ from trainer.data.crops import Pictures, Resident
 from trainer.data.fold_data import FoldData, upright
 from trainer.evaluation import evaluate
 from trainer.inference import photos
-from trainer.inference.model import WEIGHTS, Model, of_run, read
+from trainer.inference.model import WEIGHTS, Model, model_folder, of_run, read
 from trainer.inference.photos import Found
 from trainer.runs.device import pick_device
 from trainer.runs.run import load_run
@@ -157,11 +157,11 @@ def reader(path: Path, manifests: Path, device: str) -> DemoPredictor:
         TrainerError: no such folder, or not one of these.
         ManifestError: a run's manifest is not there.
     """
-    where = pick_device(device)
-    if (path / WEIGHTS).exists():
-        model, near = read(path, where), None
+    folder, where = model_folder(path), pick_device(device)
+    if (folder / WEIGHTS).exists():
+        model, near = read(folder, where), None
     else:
-        run = load_run(path)
+        run = load_run(folder)
         method, data = evaluate.load(run, manifests, where)
         model = of_run(run, method, data)
         near = corpus(model, data)

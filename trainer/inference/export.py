@@ -184,6 +184,7 @@ def _card(run: Run, data: FoldData, written: Exported) -> str:
     told = f"Licence: {data.metadata.get('licence', 'not known')}. Source: {data.metadata.get('source', 'not known')}"
     return template.render(
         written=written, size=_megabytes(written), name=run.folder.name, title=title, drawn=drawn, crop=data.crop,
+        licence=None if drawn else data.metadata.get("licence"),
         terms=f"Faces drawn by code (fertools draw), a stand-in for {title}." if drawn else f"{title}. {told}.",
         config=run.read_json("config.json"), provenance=run.read_json("provenance.json"),
         read=scores["classification"], over=over(scores),

@@ -39,6 +39,9 @@ from trainer.runs.run import Run, load_run
 
 VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = (
+    Path(__file__).parent / "shipped"
+)  # models that go with this package, by name, as `trainer export` writes them
 ARGUMENTS = ("method", "settings", "expressions", "crop", "whitening", "temperature")
 
 
@@ -232,7 +235,8 @@ def load(path: Path | str, device: str = "auto", manifests: Path | str = "manife
     """Return a trained model. Nothing is downloaded and nothing in a file is run.
 
     Args:
-        path: the folder of a run, or one that `trainer export` or huggingface_hub's PyTorchModelHubMixin has written.
+        path: the folder of a run, or one that `trainer export` or huggingface_hub's PyTorchModelHubMixin has written;
+            or the name of a shipped model: london.
         device: auto, cpu or cuda.
         manifests: of a run alone: where its manifest is, which has its whitening and the faces it is calibrated on.
 
@@ -240,11 +244,18 @@ def load(path: Path | str, device: str = "auto", manifests: Path | str = "manife
         TrainerError: no such folder, or not one of these; the message says what to do.
         ManifestError: a run's manifest is not there.
     """
-    folder, where = Path(path), pick_device(device)
+    folder, where = model_folder(path), pick_device(device)
     if (folder / WEIGHTS).exists():
         return read(folder, where)
     run = load_run(folder)
     return of_run(run, *evaluate.load(run, Path(manifests), where))
+
+
+def model_folder(path: Path | str) -> Path:
+    """Return the folder that is named or, where there is none, that of the shipped model of this name."""
+    folder = Path(path)
+    shipped = SHIPPED / folder.name
+    return shipped if not folder.exists() and str(folder) == folder.name and shipped.is_dir() else folder
 
 
 def of_run(run: Run, method: Method, data: FoldData) -> Model:
