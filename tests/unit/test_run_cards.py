@@ -31,19 +31,21 @@ def test_wrong_faces_are_found_with_what_was_read_the_most_confident_first():
     assert [face["probability"].replace("\u00a0", " ") for face in found] == ["95.0 %", "60.0 %"]
 
 
-def read_of(area, p, maximum=0.3):
+def read_of(area, p, p_of_information=0.5, maximum=0.3):
     return {
         "identity_verification": {"matched_auc": area},
         "identity_within_expression": {"maximum": maximum, "null": 0.1, "p": p},
+        "person_information": {"nats": 0.2, "null": 0.01, "p": p_of_information},
     }
 
 
 @pytest.mark.parametrize(
     ("read", "words"),
     [
-        (read_of(0.9, 0.005), "with people permuted 10.0"),
-        (read_of(0.5, 0.4), "No probe finds the person in E more often"),
-        (read_of(math.nan, math.nan, math.nan), "cannot be measured on these faces: it needs people who are named"),
+        (read_of(0.9, 0.005), "E tells people apart, more than by chance."),
+        (read_of(0.5, 0.7, 0.048), "E tells people apart, more than by chance."),
+        (read_of(0.5, 0.4), "No leak is found; that does not say that there is none."),
+        (read_of(math.nan, math.nan, math.nan, math.nan), "cannot be measured on these faces: it needs people who are"),
     ],
 )
 def test_a_leak_is_said_to_be_found_not_found_or_not_measurable(read, words):

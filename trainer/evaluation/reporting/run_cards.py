@@ -120,15 +120,23 @@ def leak_card(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def leak_answer(read: dict[str, Any]) -> str:
-    """Return whether people are found in a code, in words: what the best probe within an expression says."""
+    """Return whether people are found in a code, in words: what knows of the expression says it, against its null."""
     area, probe = read["identity_verification"]["matched_auc"], read["identity_within_expression"]
+    information = read["person_information"]
     if math.isnan(area) or math.isnan(probe["maximum"]):
         return f"Whether E tells people cannot be measured on these faces: it {NEEDS_NAMES}."
-    told = f"At one expression, E tells people apart with an AUC of {number(area)}; chance is 0.5. "
-    if probe["p"] >= CLAIMED:
-        return f"{told}No probe finds the person in E more often than with people permuted (p {number(probe['p'])})."
-    share, null = percent(probe["maximum"]), percent(probe["null"])
-    return f"{told}The person is found in E for {share} of faces, with people permuted {null} (p {number(probe['p'])})."
+    found = min(probe["p"], information["p"]) < CLAIMED
+    lead = (
+        "E tells people apart, more than by chance."
+        if found
+        else "No leak is found; that does not say that there is none."
+    )
+    return (
+        f"{lead} At one expression, E tells people apart with an AUC of {number(area)}; chance is 0.5. The best probe "
+        f"finds the person for {percent(probe['maximum'])} of faces, with people permuted {percent(probe['null'])} (p "
+        f"{number(probe['p'])}). Beyond the expression, E holds at least {number(information['nats'])} nats of the "
+        f"person, permuted {number(information['null'])} (p {number(information['p'])})."
+    )
 
 
 Cell = tuple[str, str] | None  # what was measured, and what to hold it against

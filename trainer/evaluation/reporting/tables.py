@@ -190,10 +190,11 @@ def made_text(made: dict[str, Any]) -> str:
     """Return what made a table as one sentence."""
     processor = made["processor"]
     options = " ".join(f"{name}={value}" for name, value in made["options"].items())
+    asked = f", with {options}" if options else ""
     code = "" if made["code"] else " The code that trained its runs is not recorded, or not the same in all."
     return (
         f"Written on {made['date']} at commit {made['commit'] or 'unknown'} on {processor['model']} "
-        f"({processor['instruction_set']}, {made['threads']} threads), with {options}.{code}"
+        f"({processor['instruction_set']}, {made['threads']} threads){asked}.{code}"
     )
 
 
