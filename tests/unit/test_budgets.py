@@ -30,6 +30,7 @@ def test_five_percent_are_alike_more_are_not():
     assert not differs(budget(steps=4650 * 1.05), budget()) and differs(budget(steps=4650 * 1.051), budget())
     assert differs(budget(faces=72_300), budget()) and differs(budget(updates=2400), budget())
     assert differs(budget(settings_tried=33), budget(settings_tried=3))
+    assert differs(budget(settings_tried=33), budget(settings_tried=0))  # none tried is not the same as not recorded
 
 
 def test_processor_seconds_are_the_machines_and_mark_nothing():

@@ -54,12 +54,13 @@ def _cell(values: Sequence[float | int | None]) -> Cell:
 
 
 def differs(budget: Budget, reference: Budget) -> bool:
-    """Whether a budget differs from another by more than 5 % in anything that both record.
+    """Whether a budget differs from another by more than 5 % in anything that both record; none tried is a number, too.
 
     Processor seconds do not count: they are the machine's, and its load's.
     """
     pairs = list(zip(budget, reference, strict=True))[:-1]
-    return any(one and other and abs(one - other) > TOLERANCE * other for one, other in pairs)
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    return any(abs(one - other) > TOLERANCE * other for one, other in known)
 
 
 def mark(budget: Budget, reference: Budget) -> str:
