@@ -169,6 +169,17 @@ def test_only_the_largest_face_where_that_is_asked_for(album, model):
     )
 
 
+def test_faces_that_the_detector_is_not_sure_of_are_left_out_and_told_of(album, model):
+    rows, _, summary = look(model, album / "two.png")
+    scores = sorted(row["score"] for row in rows)
+    between = sum(scores) / 2
+    sure, told, summary = look(model, album / "two.png", min_score=between)
+    assert [row["score"] for row in sure] == [score for score in scores if score >= between] and len(sure) == 1
+    none, told, summary = look(model, album / "two.png", min_score=1.0)
+    assert none == [] and summary.without_face == 1
+    assert f"no face of score 1.0 or more, the surest has {scores[-1]:.3f}" in told[0]
+
+
 def test_batches_change_nothing(album, model, monkeypatch):
     together = look(model, album)[0]
     monkeypatch.setattr(photos, "TOGETHER", 1)

@@ -46,6 +46,9 @@ def predict(
     camera: Annotated[int | None, typer.Option(min=0, help="Look through this camera instead, until Ctrl-C.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Of a video, look at one in so many frames.")] = 1,
     largest: Annotated[bool, typer.Option("--largest", help="Only the largest face of each picture: faster.")] = False,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out faces that the detector is less sure of.")
+    ] = 0.0,
     variants: Annotated[
         bool, typer.Option("--variants", help="Average over a face's 14 variants; of IF-GAN, over it and its mirror.")
     ] = False,
@@ -72,8 +75,8 @@ def predict(
         from trainer.runs.device import pick_device
 
         spec = library.PredictSpec(
-            paths=tuple(paths or ()), camera=camera, every=every, largest=largest, variants=variants, out=out,
-            annotated=annotated,
+            paths=tuple(paths or ()), camera=camera, every=every, largest=largest, min_score=min_score,
+            variants=variants, out=out, annotated=annotated,
         )  # fmt: skip
         where = str(pick_device(device))
         loaded = _load(model, card, where, manifests_dir)

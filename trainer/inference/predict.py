@@ -5,7 +5,7 @@ Two batches are held at a time, whatever a folder or a video holds; rows are wri
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,7 @@ class PredictSpec:
         camera: number of a camera, instead.
         every: of a video, look at frames 0, every, 2 * every, ...
         largest: take but the face that is meant of each picture.
+        min_score: leave out faces that the detector is less sure of, 0 to 1.
         variants: average over a face's variants.
         out: a table, .csv, .parquet or .jsonl.
         annotated: a folder, or one picture or video.
@@ -50,6 +51,7 @@ class PredictSpec:
     camera: int | None = None
     every: int = 1
     largest: bool = False
+    min_score: float = 0.0
     variants: bool = False
     out: Path | None = None
     annotated: Path | None = None
@@ -182,7 +184,8 @@ def predict(
         write = stack.enter_context(table(spec.out, names)) if spec.out else None
         pictures = stack.enter_context(album(spec.annotated)) if spec.annotated else None
         crop, read = model.crop, partial(probabilities, model, variants=spec.variants)
-        for batch in photos.find(spec.opened(), crop, device, only_largest=spec.largest, together=together):
+        for found_in in photos.find(spec.opened(), crop, device, only_largest=spec.largest, together=together):
+            batch = [_sure(photo, spec.min_score) for photo in found_in]
             for photo, found in zip(batch, batch_rows(batch, read, model.expressions), strict=True):
                 tally.add(photo, found)
                 if write:
@@ -194,6 +197,15 @@ def predict(
                 break
     tally.end_video()
     return tally.summary
+
+
+def _sure(photo: Photo, min_score: float) -> Photo:
+    """Return a picture with those of its faces that the detector is sure of."""
+    sure = tuple(face for face in photo.faces if face.score >= min_score)
+    if sure or not photo.faces:
+        return replace(photo, faces=sure)
+    surest = max(face.score for face in photo.faces)
+    return replace(photo, faces=(), reason=f"no face of score {min_score} or more, the surest has {surest:.3f}")
 
 
 def _annotate(pictures: Album, photo: Photo, found: Sequence[Row]) -> None:
