@@ -3,7 +3,7 @@
 On drawn CK+, nothing else beside it:
 
     python benchmarks/gpu_session.py --work FOLDER         writes docs/results/gpu.json
-    python benchmarks/gpu_session.py --work FOLDER --device cpu --rehearse --out FILE    the same script, in two minutes
+    python benchmarks/gpu_session.py --work FOLDER --device cpu --rehearse --out FILE    small, to see that it runs
 
 Equal: landmarks on both devices, the losses of the first twenty steps in each precision against the CPU's float32, the
 weights of two deterministic runs. Taken: steps of the encoder, eager and as one CUDA graph, in each precision at two
@@ -52,7 +52,7 @@ class Session:
     def __init__(self, work: Path, device: torch.device, rehearsal: bool) -> None:
         self.work, self.device, self.rehearsal = work, device, rehearsal
         self.manifests, self.started, self.result = work / "manifests-cpu-1", time.monotonic(), {}
-        self.width = 4 if rehearsal else 64
+        self.width = 16 if rehearsal else 64
 
     def left(self) -> float:
         """Return the seconds that are left."""
