@@ -12,7 +12,7 @@ from pathlib import Path
 from fertools.datasets.base import Dataset, Note, Quarantined, Release, Sample, files_below, refuse_folder
 from fertools.datasets.readers.copies import set_aside
 from fertools.inputs.people import attribute
-from fertools.inputs.table import Broken, open_table
+from fertools.inputs.table import Broken, TableError, open_table
 
 LABELS = {"03": "neutral", "08": "happiness"}  # both from the front; the others show a side, and are not labelled here
 NAME = re.compile(r"(?P<subject>\d{3})_(?P<label>0[1-9]|10)\.jpe?g", re.IGNORECASE)
@@ -57,12 +57,15 @@ def samples(root: Path, labels: Path | None = None) -> Iterator[Sample | Quarant
 def _people(root: Path, path: Path) -> tuple[People, list[Quarantined]]:
     """Return what each person said, by the number that files are named by: X001 is 001."""
     people, broken = {}, []
-    for row in open_table(root / path, COLUMNS, ("face_id",)).rows():
-        if isinstance(row, Broken):
-            broken.append(Quarantined(path, f"line {row.line}: {row.reason}"))
-        else:
-            age, gender, race = (attribute(row.cells.get(name, "")) for name in ("age", "gender", "race"))
-            people[row.cells["face_id"].lstrip("Xx")] = age, gender, race
+    try:
+        for row in open_table(root / path, COLUMNS, ("face_id",)).rows():
+            if isinstance(row, Broken):
+                broken.append(Quarantined(path, f"line {row.line}: {row.reason}"))
+            else:
+                age, gender, race = (attribute(row.cells.get(name, "")) for name in ("age", "gender", "race"))
+                people[row.cells["face_id"].lstrip("Xx")] = age, gender, race
+    except TableError as error:
+        broken.append(Quarantined(path, f"{error}; age, gender and ethnicity stay unknown"))
     return people, broken
 
 

@@ -51,3 +51,11 @@ def test_a_line_of_the_table_that_is_none_is_named(tmp_path):
     (tmp_path / london.INFO).write_text(INFO + 'X003,"30,male,white\n')
     _, bad = found(tmp_path)
     assert "line 4" in bad[london.INFO].reason
+
+
+def test_a_table_that_is_none_costs_what_people_said_and_no_photograph(tmp_path):
+    put_set(tmp_path)
+    (tmp_path / london.INFO).write_bytes(b"")
+    samples, bad = found(tmp_path)
+    assert len(samples) == len(FACES) and {sample.gender for sample in samples} == {None}
+    assert "the file is empty" in bad[london.INFO].reason and "stay unknown" in bad[london.INFO].reason
