@@ -11,7 +11,7 @@ from trainer.evaluation.metrics.statistics import corrected_resampled_t, subject
 from trainer.evaluation.reporting.tables import FEWEST_RUNS, Cell, Column
 from trainer.runs.run import Run
 
-SHARE, ANY = (0.0, 1.0), (-math.inf, math.inf)
+SHARE, NATS, ANY = (0.0, 1.0), (0.0, math.inf), (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def _harmonic(run: Run) -> float:
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
-def _of_code(code: str, *path: str) -> Measure:
-    return Measure(_of("scores.json", "codes", code, *path), code=code)
+def _of_code(code: str, *path: str, bounds: tuple[float, float] = SHARE) -> Measure:
+    return Measure(_of("scores.json", "codes", code, *path), code=code, bounds=bounds)
 
 
 def _probe(code: str, what: str) -> Measure:
@@ -72,9 +72,9 @@ MEASURES = {
     "identity AUC by E": _of_code(E, "identity_verification", "matched_auc"),
     "identity from E, within an expression": _of_code(E, "identity_within_expression", "maximum"),
     "null of identity, within an expression": _of_code(E, "identity_within_expression", "null"),
-    "identity from E, times its null": _of_code(E, "identity_within_expression", "times_null"),
-    "I(E; person | expression)": _of_code(E, "person_information", "nats"),
-    "I(E; person | expression), permuted": _of_code(E, "person_information", "null"),
+    "identity from E, times its null": _of_code(E, "identity_within_expression", "times_null", bounds=NATS),
+    "I(E; person | expression)": _of_code(E, "person_information", "nats", bounds=NATS),
+    "I(E; person | expression), permuted": _of_code(E, "person_information", "null", bounds=NATS),
     "identity from E": _probe(E, "identity"),
     "chance of identity": _of_code(E, "identity_probe", "chance_maximum"),
     "expression from I": _probe(I, "expression"),
