@@ -66,7 +66,7 @@ def test_methods_are_compared_on_the_same_faces_and_each_is_run_and_measured_onc
     }  # fmt: skip
     assert empty == {"settings tried"}  # of a made-up preset
     assert cells(table, "resnet")["accuracy"].mean == pytest.approx(accuracies["resnet"].mean())
-    assert cells(table, "resnet_island less resnet")["chance of identity"] == tables.Cell()
+    assert cells(table, "resnet_island less resnet")["null of identity, within an expression"] == tables.Cell()
     assert compare.write(comparison, tmp_path) == table
     assert {path.suffix for path in tmp_path.glob("compare.*")} == {".json", ".md", ".html", ".tex"}
     assert tables.from_json((tmp_path / "compare.json").read_text()) == table
