@@ -7,7 +7,7 @@ from pictures import encoded
 
 from fertools.datasets import DATASETS
 from fertools.datasets.base import Sample
-from fertools.datasets.protocols import PROTOCOLS, Selected
+from fertools.datasets.protocols import Selected, find
 from fertools.drawn import corpus
 from fertools.drawn.face.factors import sample_nuisance
 from fertools.drawn.face.render import render
@@ -53,7 +53,7 @@ def test_a_dark_face_and_faces_on_their_side_are_found_by_name_and_cut_out_uprig
 def test_a_protocol_may_say_that_there_is_no_retry(face, tmp_path):
     (row,) = rows(tmp_path, upright(face, 1), retry=False)
     assert row["reason"] == "no face found"
-    assert all(item.retry for item in PROTOCOLS["all"].select([Sample(tmp_path, "anger")], {"anger": "anger"}))
+    assert all(item.retry for item in find("folder", None).select([Sample(tmp_path, "anger")], {"anger": "anger"}))
 
 
 def test_a_published_box_is_that_of_the_face_as_it_is_stored(face, tmp_path):
