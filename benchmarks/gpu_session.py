@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +251,7 @@ def main() -> None:
     for name, measure in PARTS.items():
         session.part(name, lambda measure=measure: measure(session))
     made = made_by({"device": asked.device, "rehearse": asked.rehearse})
-    where = environment(session.device) | {"spec": asdict(session.spec("dicefer").step_runner)}
+    where = environment(session.device)
     result = {"made": made, "where": where, "seconds": round(SECONDS - session.left()), **session.result}
     write_whole(asked.out, json.dumps(result, indent=1) + "\n")
     print(asked.out)

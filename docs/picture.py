@@ -6,6 +6,7 @@ After `make demo`, on the drawn faces of its validation fold, whose people no tr
 """
 
 import argparse
+import base64
 import io
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from trainer.inference.demo import corpus
 from trainer.inference.model import of_run
 from trainer.runs.run import Run
 
-SHOWN = 7  # pictures a row
 CODES = {"expression": "nearest by E,\nthe code of expression", "identity": "nearest by I,\nthe code of identity"}
 
 
@@ -73,8 +73,6 @@ def main() -> None:
 
 def picture_of(uri: str) -> np.ndarray:
     """Return the pixels of a picture in a data URI."""
-    import base64
-
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 

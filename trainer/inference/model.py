@@ -39,9 +39,7 @@ from trainer.runs.run import Run, load_run
 
 VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SHIPPED = (
-    Path(__file__).parent / "shipped"
-)  # models that go with this package, by name, as `trainer export` writes them
+SHIPPED = Path(__file__).parent / "shipped"  # models by name, as `trainer export` writes them
 ARGUMENTS = ("method", "settings", "expressions", "crop", "whitening", "temperature")
 
 
