@@ -1,6 +1,6 @@
 """A pipeline of albumentations, in its own serialisation: names of transforms and numbers, and no code.
 
-albumentations is an extra, and imported here alone, once a pipeline is asked for.
+albumentations is imported here alone, once a pipeline is asked for.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Pipeline:
         """Read a pipeline from a file of JSON.
 
         Raises:
-            PipelineError: no such file, no such pipeline, or no albumentations.
+            PipelineError: no such file, or no such pipeline.
         """
         if not 1 <= copies <= MAX_COPIES:
             raise PipelineError(f"{copies} copies of a face; expected 1 to {MAX_COPIES}")
